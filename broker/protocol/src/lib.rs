@@ -1,1 +1,6 @@
-//! broker/protocol
+//! The wire protocol: primitives, frames, one table per message, record batches. No IO, no state.
+#![forbid(unsafe_code)]
+
+mod uuid;
+
+pub use uuid::{ParseUuidError, Uuid};
