@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{BatchCrc, BatchError, BatchHeader, Chunks, HEADER_LEN, LOG_OVERHEAD, MAGIC};
+use super::{BatchCrc, BatchError, BatchHeader, Chunks, HEADER_LEN, MAGIC};
 
 /// Where `magic` stands in every format of Kafka's records, so that an old message set is told from a short batch.
 const MAGIC_AT: usize = 16;
@@ -28,15 +28,15 @@ impl Batch {
         let mut batches = Vec::new();
         let mut rest = records;
         while !rest.is_empty() {
-            let (batch, tail) = Self::first_of(&rest)?;
+            let (batch, after) = Self::first_of(&rest)?;
+            rest = rest.slice(rest.len() - after..rest.len());
             batches.push(batch);
-            rest = tail;
         }
         Ok(batches)
     }
 
-    /// The first batch of `records`, and what follows it.
-    pub(super) fn first_of(records: &Chunks) -> Result<(Self, Chunks), BatchError> {
+    /// The first batch of `records`, and how many bytes follow it.
+    pub(super) fn first_of(records: &Chunks) -> Result<(Self, usize), BatchError> {
         let left = records.len();
         if left > MAGIC_AT {
             let mut magic = [0];
@@ -62,7 +62,7 @@ impl Batch {
             });
         }
         let body = records.slice(HEADER_LEN..header.size());
-        Ok((Self { header, body }, records.slice(header.size()..left)))
+        Ok((Self { header, body }, left - header.size()))
     }
 
     /// The checksum of the batch as it stands.
@@ -100,18 +100,5 @@ impl Batch {
         parts.push(Bytes::copy_from_slice(&self.header.to_bytes()));
         parts.extend_from_slice(self.body.parts());
         parts
-    }
-
-    /// Joins a header and a body: sets length and checksum to what they are.
-    ///
-    /// # Panics
-    /// When the body is longer than a length field can say; bodies are bounded far below by `max.message.bytes` and the
-    /// decompression limit.
-    pub(super) fn seal(mut header: BatchHeader, body: Chunks) -> Self {
-        let length = HEADER_LEN - LOG_OVERHEAD + body.len();
-        header.batch_length = i32::try_from(length).expect("a body is bounded far below 2 GiB");
-        let mut batch = Self { header, body };
-        batch.header.crc = batch.crc();
-        batch
     }
 }

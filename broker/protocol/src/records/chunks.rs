@@ -4,7 +4,6 @@
 //! then a `Chunks` allocates nothing either. No piece is empty, and `len` is always the sum of the pieces.
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -148,14 +147,6 @@ impl Chunks {
             }
         }
     }
-
-    /// Reads the bytes from the front, piece by piece: what the streaming decompressors eat.
-    pub(crate) fn reader(&self) -> ChunksReader<'_> {
-        ChunksReader {
-            parts: self.parts(),
-            at: 0,
-        }
-    }
 }
 
 impl From<Bytes> for Chunks {
@@ -191,21 +182,22 @@ impl FromIterator<Bytes> for Chunks {
 
 impl PartialEq for Chunks {
     fn eq(&self, other: &Self) -> bool {
-        if self.len != other.len {
-            return false;
-        }
-        let (mut ours, mut theirs) = (self.reader(), other.reader());
-        loop {
-            let n = ours.piece().len().min(theirs.piece().len());
-            if n == 0 {
-                return true;
+        let (mut ours, mut theirs): (&[u8], &[u8]) = (&[], &[]);
+        let (mut our_parts, mut their_parts) = (self.parts().iter(), other.parts().iter());
+        self.len == other.len
+            && loop {
+                if ours.is_empty() {
+                    ours = our_parts.next().map_or(&[], |piece| piece);
+                }
+                if theirs.is_empty() {
+                    theirs = their_parts.next().map_or(&[], |piece| piece);
+                }
+                let n = ours.len().min(theirs.len());
+                if n == 0 || ours[..n] != theirs[..n] {
+                    break n == 0;
+                }
+                (ours, theirs) = (&ours[n..], &theirs[n..]);
             }
-            if ours.piece()[..n] != theirs.piece()[..n] {
-                return false;
-            }
-            ours.advance(n);
-            theirs.advance(n);
-        }
     }
 }
 
@@ -220,56 +212,6 @@ impl fmt::Debug for Chunks {
             self.len,
             self.parts().len()
         )
-    }
-}
-
-/// Reads a [`Chunks`] from its front.
-pub(crate) struct ChunksReader<'a> {
-    parts: &'a [Bytes],
-    at: usize,
-}
-
-impl ChunksReader<'_> {
-    /// What is left of the piece under the reader; empty only at the end.
-    fn piece(&self) -> &[u8] {
-        self.parts.first().map_or(&[], |piece| &piece[self.at..])
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.at += n;
-        if self
-            .parts
-            .first()
-            .is_some_and(|piece| piece.len() <= self.at)
-        {
-            self.parts = &self.parts[1..];
-            self.at = 0;
-        }
-    }
-
-    /// Whether every byte has been read.
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.parts.is_empty()
-    }
-}
-
-impl Read for ChunksReader<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let piece = self.piece();
-        let n = piece.len().min(buf.len());
-        buf[..n].copy_from_slice(&piece[..n]);
-        self.advance(n);
-        Ok(n)
-    }
-}
-
-impl BufRead for ChunksReader<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        Ok(self.piece())
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.advance(n);
     }
 }
 
@@ -346,10 +288,6 @@ mod tests {
             let head = tail.split_to(from);
             prop_assert_eq!(&head.to_bytes()[..], &bytes[..from]);
             prop_assert_eq!(&tail.to_bytes()[..], &bytes[from..]);
-
-            let mut read = Vec::new();
-            chunks.reader().read_to_end(&mut read).expect("memory");
-            prop_assert_eq!(&read[..], &bytes[..]);
 
             prop_assert_eq!(&chunks, &Chunks::from(Bytes::from(bytes.clone())));
             if let Some(first) = bytes.first() {

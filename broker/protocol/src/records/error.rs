@@ -61,6 +61,12 @@ pub enum BatchError {
         /// Records found, or the most that could be there.
         found: usize,
     },
+    /// Bytes after the last record the header counts.
+    #[error("{bytes} bytes after the last record")]
+    TrailingBytes {
+        /// How many.
+        bytes: usize,
+    },
     /// A record is malformed.
     #[error("record {index}: {fault}")]
     Record {

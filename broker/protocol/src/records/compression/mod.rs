@@ -1,6 +1,24 @@
-//! The five codecs of a batch's body.
+//! The five codecs of a batch's body, each under a bound.
+//!
+//! A body says little of what it becomes: 32 KiB of zstd can be 1 GiB of records. So every codec decompresses into one
+//! buffer that never grows beyond the caller's limit, and stops there with [`BatchError::TooLarge`]. A size that a body
+//! declares is a hint within that limit, never a promise. Beside the buffer stands only what a codec needs to work at all:
+//! a window of 32 KiB (gzip), a context of about 100 KiB (zstd), nothing (snappy, lz4).
+//!
+//! Levels are the defaults of Kafka's `compression.*.level`: a rebuilt batch costs about what its producer paid.
+
+mod gzip;
+mod lz4;
+mod snappy;
+#[cfg(test)]
+mod tests;
+mod zstd;
 
 use std::fmt;
+
+use bytes::Bytes;
+
+use super::{BatchError, Chunks};
 
 /// How the records of a batch are compressed: the low three bits of its attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,7 +27,7 @@ pub enum Compression {
     None,
     /// RFC 1952.
     Gzip,
-    /// Snappy in the framing of the Java library.
+    /// Snappy: written in the framing of the Java library, read in that or bare.
     Snappy,
     /// The LZ4 frame format.
     Lz4,
@@ -41,10 +59,63 @@ impl Compression {
             Self::Zstd => "zstd",
         }
     }
+
+    /// The records of `body` as they are, at most `limit` bytes of them.
+    ///
+    /// # Errors
+    /// [`BatchError::TooLarge`] as soon as the limit is passed, [`BatchError::Decompress`] when the body is not this codec's.
+    pub(super) fn decompress(self, body: &Chunks, limit: usize) -> Result<Bytes, BatchError> {
+        let decompress = match self {
+            Self::None if body.len() > limit => return Err(BatchError::TooLarge { limit }),
+            Self::None => return Ok(body.to_bytes()),
+            Self::Gzip => gzip::decompress,
+            Self::Snappy => snappy::decompress,
+            Self::Lz4 => lz4::decompress,
+            Self::Zstd => zstd::decompress,
+        };
+        match decompress(&body.to_bytes(), limit) {
+            Ok(records) => Ok(records.into()),
+            Err(Fault::TooLarge) => Err(BatchError::TooLarge { limit }),
+            Err(Fault::Malformed(cause)) => Err(BatchError::Decompress { codec: self, cause }),
+        }
+    }
+
+    /// A body of these records.
+    pub(super) fn compress(self, records: Vec<u8>) -> Bytes {
+        match self {
+            Self::None => records,
+            Self::Gzip => gzip::compress(&records),
+            Self::Snappy => snappy::compress(&records),
+            Self::Lz4 => lz4::compress(&records),
+            Self::Zstd => zstd::compress(&records),
+        }
+        .into()
+    }
 }
 
 impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Why a codec gave up.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// The limit is passed, or the body says it would be.
+    TooLarge,
+    /// The bytes are not the codec's; its words.
+    Malformed(String),
+}
+
+impl Fault {
+    fn malformed(cause: impl fmt::Display) -> Self {
+        Self::Malformed(cause.to_string())
+    }
+}
+
+/// The size of the next buffer to try when `tried` bytes were too few for what could need `most`. Four times: what a body
+/// becomes is found in a few attempts, and all attempts together write at most a third more than the last.
+fn next_size(tried: usize, most: usize) -> usize {
+    tried.saturating_mul(4).clamp(1, most.max(1))
 }

@@ -1,0 +1,152 @@
+//! What a producer may send, as far as headers tell: the records stay compressed.
+//!
+//! The rules are Kafka's (`LogValidator.validateBatch`, `UnifiedLog.analyzeAndValidateRecords`, `ProduceRequest`), without
+//! those that read records. Where Kafka is silent and a batch would mislead whoever reads it later, we refuse by name.
+
+use super::{Batch, BatchError, Chunks, TimestampType};
+
+/// The attribute bits that mean something in a producer's batch: codec, timestamp type, transactional, control.
+const KNOWN_ATTRIBUTES: i16 = 0b11_1111;
+
+/// Why a producer's batch is refused. Kafka's error for each is named: the broker answers with that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// Nothing, or null, where a batch should be. INVALID_RECORD.
+    #[error("no record batch for the partition")]
+    NoBatch,
+    /// More bytes after the first batch: a second one, or something else. INVALID_RECORD.
+    #[error("{bytes} bytes after the first record batch: a partition takes exactly one a request")]
+    NotOneBatch {
+        /// How many.
+        bytes: usize,
+    },
+    /// Message format 0 or 1, or none we know. INVALID_RECORD, as Kafka has it since Produce 3. (Its
+    /// UNSUPPORTED_FOR_MESSAGE_FORMAT is for topics kept in an old format, of which there are none here.)
+    #[error("magic {magic}: only record batches of magic 2 are taken")]
+    Magic {
+        /// What the batch says.
+        magic: i8,
+    },
+    /// The bytes are not a whole batch, or the checksum does not match them. CORRUPT_MESSAGE, which producers retry.
+    #[error("the batch arrived damaged: {0}")]
+    Corrupt(BatchError),
+    /// A codec that does not exist. UNSUPPORTED_COMPRESSION_TYPE.
+    #[error("unknown codec {id}")]
+    UnknownCodec {
+        /// The codec bits of the attributes.
+        id: u8,
+    },
+    /// Bits without a meaning, or the delete horizon, which only compaction sets (KIP-534). INVALID_RECORD.
+    #[error("attributes {attributes:#06x} have bits that are not a producer's")]
+    Attributes {
+        /// The attributes.
+        attributes: i16,
+    },
+    /// A base offset other than 0: offsets are the broker's to assign. INVALID_RECORD.
+    #[error("base offset {base_offset}, where a producer writes 0")]
+    BaseOffset {
+        /// What the batch says.
+        base_offset: i64,
+    },
+    /// No records, fewer than none, or other than the span of offsets has room for. INVALID_RECORD.
+    #[error("{count} records over offsets 0 to {last_offset_delta}")]
+    Count {
+        /// Records by the header.
+        count: i32,
+        /// The last offset by the header.
+        last_offset_delta: i32,
+    },
+    /// The end of a transaction is the broker's to write. INVALID_RECORD.
+    #[error("clients do not write control batches")]
+    Control,
+    /// An idempotent producer without a place in its sequence. INVALID_RECORD.
+    #[error("sequence {base_sequence} and epoch {producer_epoch} of producer {producer_id}")]
+    Sequence {
+        /// The producer.
+        producer_id: i64,
+        /// Its epoch.
+        producer_epoch: i16,
+        /// The batch's first sequence.
+        base_sequence: i32,
+    },
+    /// Part of a transaction, but of nobody's. INVALID_RECORD.
+    #[error("a transactional batch without a producer id")]
+    TransactionalWithoutProducer,
+    /// The timestamps claim to be the broker's. INVALID_TIMESTAMP.
+    #[error("timestamp type LogAppendTime, which is the broker's to set")]
+    TimestampType,
+}
+
+impl From<BatchError> for Invalid {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Magic { magic } => Self::Magic { magic },
+            BatchError::UnknownCodec { id } => Self::UnknownCodec { id },
+            other => Self::Corrupt(other),
+        }
+    }
+}
+
+impl Batch {
+    /// The one batch of a partition's records field, checked by [`validate_from_producer`].
+    ///
+    /// # Errors
+    /// What is wrong with it, or that there is none, or more.
+    pub fn from_producer(records: Option<&Chunks>) -> Result<Self, Invalid> {
+        let records = records
+            .filter(|records| !records.is_empty())
+            .ok_or(Invalid::NoBatch)?;
+        let (batch, bytes) = Self::first_of(records)?;
+        if bytes > 0 {
+            return Err(Invalid::NotOneBatch { bytes });
+        }
+        validate_from_producer(&batch)?;
+        Ok(batch)
+    }
+}
+
+/// Checks what a header tells of a producer's batch, and the checksum over all of it. Not checked: the size
+/// (`max.message.bytes`), the records, the producer's window; those need what only the broker knows.
+///
+/// The checksum comes first: when it is wrong no field means anything, and the answer is the retriable one.
+///
+/// # Errors
+/// The first rule it breaks.
+pub fn validate_from_producer(batch: &Batch) -> Result<(), Invalid> {
+    batch.verify_crc()?;
+    let header = &batch.header;
+    header.compression()?;
+    if header.base_offset != 0 {
+        return Err(Invalid::BaseOffset {
+            base_offset: header.base_offset,
+        });
+    }
+    if header.count <= 0 || header.last_offset_delta != header.count - 1 {
+        return Err(Invalid::Count {
+            count: header.count,
+            last_offset_delta: header.last_offset_delta,
+        });
+    }
+    if header.is_control() {
+        return Err(Invalid::Control);
+    }
+    if header.attributes & !KNOWN_ATTRIBUTES != 0 {
+        return Err(Invalid::Attributes {
+            attributes: header.attributes,
+        });
+    }
+    if header.timestamp_type() == TimestampType::LogAppendTime {
+        return Err(Invalid::TimestampType);
+    }
+    if header.has_producer_id() && (header.base_sequence < 0 || header.producer_epoch < 0) {
+        return Err(Invalid::Sequence {
+            producer_id: header.producer_id,
+            producer_epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+        });
+    }
+    if header.is_transactional() && !header.has_producer_id() {
+        return Err(Invalid::TransactionalWithoutProducer);
+    }
+    Ok(())
+}
