@@ -1,0 +1,108 @@
+//! Decisions of the controller: a [`Change`] and the [`Image`] of the moment give the records to append and the answer to give
+//! once they are in the log, or the reason why not. Pure functions: the same image, change and [`Given`] decide the same.
+//!
+//! One file a subject. A decision's error is its own small enum, with data in it; which error code a client sees is picked where
+//! the client is answered.
+
+mod bindings;
+mod brokers;
+mod configs;
+mod gates;
+mod name;
+mod placement;
+mod plugins;
+mod producer_ids;
+mod topics;
+mod views;
+
+use std::convert::Infallible;
+
+use sluice_protocol::Uuid;
+
+pub use bindings::{BindingError, LimitOutOfRange, NewBinding, NewPluginUse};
+pub use brokers::{FenceAbsent, RegisterBroker, RegisterError, SeatError, TakeSeat};
+pub use configs::{AlterConfigsError, AlterTopicConfigs, ConfigChange, ConfigRules, InvalidConfig};
+pub use gates::{GateError, RemoveGate, SetGate};
+pub use name::{NAME_LENGTH_MAX, NameError, check_name};
+pub use placement::{Placement, PlacementError};
+pub use plugins::{
+    AddPlugin, AddPluginError, PLUGIN_NAME_LENGTH_MAX, PluginAdded, RemovePlugin, RemovePluginError,
+};
+pub use producer_ids::{AllocateProducerIds, ProducerIdBlock, ProducerIdsExhausted};
+pub use topics::{
+    CreateTopicError, CreateTopics, DeleteTopicError, DeleteTopics, NewTopic, SourceKind,
+    TooManyPartitions, TopicCreated, TopicRef,
+};
+pub use views::{AlterView, CreateView, RemoveView, ViewError};
+
+use crate::metadata::{Image, MetadataRecord};
+
+/// Something asked of the controller.
+pub trait Change: Send + 'static {
+    /// What is answered once the records are in the log.
+    type Answer: Send + 'static;
+    /// Why it is refused.
+    type Error: std::error::Error + Send + 'static;
+
+    /// Decides. Nothing is true until the records have been appended and replayed.
+    fn decide(
+        &self,
+        image: &Image,
+        given: &mut Given<'_>,
+    ) -> Result<Decided<Self::Answer>, Self::Error>;
+}
+
+/// What a decision needs and must not take for itself.
+pub struct Given<'a> {
+    /// Milliseconds since 1970, by the controller's clock.
+    pub now_ms: i64,
+    /// Sixteen random bytes a call.
+    pub random: &'a mut dyn FnMut() -> [u8; 16],
+    /// Which topic configs there are and what they may be.
+    pub configs: &'a dyn ConfigRules,
+}
+
+/// A decision: what to append, and what to answer then. Without records there is nothing to wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided<A> {
+    /// The records, in order. They go into one entry of the log.
+    pub records: Vec<MetadataRecord>,
+    /// The answer.
+    pub answer: A,
+    /// The records may be spread over several entries when they don't fit into one: a broker that sees only the first of them
+    /// is not misled.
+    pub may_split: bool,
+}
+
+impl<A> Decided<A> {
+    fn new(records: Vec<MetadataRecord>, answer: A) -> Self {
+        Self {
+            records,
+            answer,
+            may_split: false,
+        }
+    }
+}
+
+impl Given<'_> {
+    /// A new id for a topic or view: random, of UUID version 4, not one that is in use, and never with a leading `-` in text,
+    /// which command lines take for an option (as Kafka avoids it).
+    fn new_id(&mut self, image: &Image) -> Uuid {
+        let mut bytes = (self.random)();
+        bytes[0] &= 0x7f;
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        // Twice the same 121 random bits come only from a broken source; then the next id that is free, which ends.
+        while image.resolve_id(Uuid(bytes)).is_some() {
+            bytes[15] = bytes[15].wrapping_add(1);
+            bytes[14] = bytes[14].wrapping_add(u8::from(bytes[15] == 0));
+        }
+        Uuid(bytes)
+    }
+}
+
+/// The error of a change that can't be refused.
+pub type Never = Infallible;
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,298 @@
+//! Topics: made and removed. Each topic of a request is decided for itself, as Kafka's admin calls answer.
+
+use std::fmt;
+
+use sluice_protocol::Uuid;
+
+use super::configs::{InvalidConfig, check_new};
+use super::name::{NameError, check_name};
+use super::placement::{Placement, PlacementError, place};
+use super::{Change, Decided, Given, Never};
+use crate::metadata::{Image, MetadataRecord, PartitionRegistration, Source, Topic};
+
+/// Makes topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateTopics {
+    /// The topics.
+    pub topics: Vec<NewTopic>,
+    /// Only say whether they would be made.
+    pub validate_only: bool,
+}
+
+/// A topic to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// Its partitions.
+    pub placement: Placement,
+    /// Its configs as they came.
+    pub configs: Vec<(String, Option<String>)>,
+    /// For the brokers' own use.
+    pub internal: bool,
+}
+
+/// A topic that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicCreated {
+    /// Its id; zero when it was only asked about.
+    pub id: Uuid,
+    /// Its partitions.
+    pub partitions: Vec<PartitionRegistration>,
+    /// The configs that are set.
+    pub configs: Vec<(String, String)>,
+}
+
+/// Why a topic is not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateTopicError {
+    /// Not a name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The name is a topic's or a view's.
+    #[error("{kind} {name} exists")]
+    Exists {
+        /// The name.
+        name: String,
+        /// What has it.
+        kind: SourceKind,
+    },
+    /// A name in use differs only in `.` and `_`.
+    #[error("the name collides with {taken}: metrics write '.' and '_' alike")]
+    Collides {
+        /// The name in use.
+        taken: String,
+    },
+    /// The partitions can't be placed so.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// A config can't be set so.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+}
+
+/// What has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A topic.
+    Topic,
+    /// A view.
+    View,
+}
+
+/// The request is too big to be decided at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{asked} partitions are asked for at once; at most {max} are made in one request")]
+pub struct TooManyPartitions {
+    /// Partitions in the request.
+    pub asked: usize,
+    /// How many can be.
+    pub max: usize,
+}
+
+impl CreateTopics {
+    /// Partitions made in one request: as Kafka's controller, and small enough for one entry of the metadata log.
+    pub const PARTITIONS_MAX: usize = 10_000;
+}
+
+impl Change for CreateTopics {
+    type Answer = Vec<(String, Result<TopicCreated, CreateTopicError>)>;
+    type Error = TooManyPartitions;
+
+    /// Answers each topic in the order asked.
+    fn decide(
+        &self,
+        image: &Image,
+        given: &mut Given<'_>,
+    ) -> Result<Decided<Self::Answer>, TooManyPartitions> {
+        let asked = self
+            .topics
+            .iter()
+            .map(|topic| topic.placement.partitions())
+            .sum();
+        if asked > Self::PARTITIONS_MAX {
+            return Err(TooManyPartitions {
+                asked,
+                max: Self::PARTITIONS_MAX,
+            });
+        }
+        let mut image = image.clone();
+        let mut partitions_made: usize = image.topics().map(|topic| topic.partitions.len()).sum();
+        let mut records = Vec::new();
+        let answer = self.topics.iter().map(|topic| {
+            let decided = create(&image, topic, partitions_made, given).map(|(news, created)| {
+                for record in &news {
+                    image
+                        .replay(record)
+                        .expect("a topic that was decided on this image fits it");
+                }
+                partitions_made += created.partitions.len();
+                records.extend(news);
+                created
+            });
+            (topic.name.clone(), decided)
+        });
+        let mut answer: Self::Answer = answer.collect();
+        if self.validate_only {
+            records.clear();
+            answer
+                .iter_mut()
+                .filter_map(|(_, made)| made.as_mut().ok())
+                .for_each(|made| made.id = Uuid::ZERO);
+        }
+        Ok(Decided::new(records, answer))
+    }
+}
+
+/// Removes topics, with their gates. Views of them stay and answer that their topic id is unknown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteTopics {
+    /// The topics.
+    pub topics: Vec<TopicRef>,
+}
+
+/// A topic by name or by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicRef {
+    /// By name.
+    Name(String),
+    /// By id.
+    Id(Uuid),
+}
+
+/// Why a topic is not removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteTopicError {
+    /// There is none.
+    #[error("there is no topic {topic}")]
+    Unknown {
+        /// As asked.
+        topic: TopicRef,
+    },
+    /// It is a view; removing a view is asked for otherwise.
+    #[error("{name} is a view of topic {base}, not a topic")]
+    IsView {
+        /// The view.
+        name: String,
+        /// Its topic's id.
+        base: Uuid,
+    },
+}
+
+impl Change for DeleteTopics {
+    type Answer = Vec<(TopicRef, Result<(String, Uuid), DeleteTopicError>)>;
+    type Error = Never;
+
+    /// Answers name and id of each topic in the order asked.
+    fn decide(&self, image: &Image, _: &mut Given<'_>) -> Result<Decided<Self::Answer>, Never> {
+        let mut image = image.clone();
+        let mut records = Vec::new();
+        let answer = self.topics.iter().map(|asked| {
+            let removed = find(&image, asked).map(|topic| (topic.name.clone(), topic.id));
+            if let Ok((_, id)) = &removed {
+                let record = MetadataRecord::TopicRemoved { id: *id };
+                image
+                    .replay(&record)
+                    .expect("a topic that was found can be removed");
+                records.push(record);
+            }
+            (asked.clone(), removed)
+        });
+        let answer = answer.collect();
+        Ok(Decided::new(records, answer))
+    }
+}
+
+impl fmt::Display for TopicRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Id(id) => write!(f, "with id {id}"),
+        }
+    }
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Topic => "topic",
+            Self::View => "view",
+        })
+    }
+}
+
+/// Whether a new topic or view can have the name.
+pub(super) fn check_free(image: &Image, name: &str) -> Result<(), CreateTopicError> {
+    check_name(name)?;
+    match image.resolve(name) {
+        Some(Source::Topic(_)) => {
+            return Err(CreateTopicError::Exists {
+                name: name.to_owned(),
+                kind: SourceKind::Topic,
+            });
+        }
+        Some(Source::View(_)) => {
+            return Err(CreateTopicError::Exists {
+                name: name.to_owned(),
+                kind: SourceKind::View,
+            });
+        }
+        None => {}
+    }
+    match image.confused_with(name) {
+        Some(taken) => Err(CreateTopicError::Collides {
+            taken: taken.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn create(
+    image: &Image,
+    topic: &NewTopic,
+    partitions_made: usize,
+    given: &mut Given<'_>,
+) -> Result<(Vec<MetadataRecord>, TopicCreated), CreateTopicError> {
+    check_free(image, &topic.name)?;
+    let partitions = place(image, &topic.placement, partitions_made)?;
+    let configs = check_new(&topic.configs, given.configs)?;
+    let id = given.new_id(image);
+    let created = TopicCreated {
+        id,
+        partitions: partitions.clone(),
+        configs: configs.clone().into_iter().collect(),
+    };
+    let records = vec![
+        MetadataRecord::Topic {
+            id,
+            name: topic.name.clone(),
+            internal: topic.internal,
+            configs,
+        },
+        MetadataRecord::Partitions {
+            topic: id,
+            partitions: (0..).zip(partitions).collect(),
+        },
+    ];
+    Ok((records, created))
+}
+
+fn find<'a>(image: &'a Image, asked: &TopicRef) -> Result<&'a Topic, DeleteTopicError> {
+    let source = match asked {
+        TopicRef::Name(name) => image.resolve(name),
+        TopicRef::Id(id) => image.resolve_id(*id),
+    };
+    match source {
+        Some(Source::Topic(topic)) => Ok(topic),
+        Some(Source::View(view)) => Err(DeleteTopicError::IsView {
+            name: view.name.clone(),
+            base: view.base,
+        }),
+        None => Err(DeleteTopicError::Unknown {
+            topic: asked.clone(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

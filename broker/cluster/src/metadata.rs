@@ -1,0 +1,14 @@
+//! The metadata log seen as data: what its records are ([`record`]), how a batch of them is written and chained to the one
+//! before ([`batch`]), what they add up to ([`image`]), and the same sum as a snapshot ([`snapshot`]).
+
+pub mod batch;
+mod binding;
+mod image;
+mod names;
+mod record;
+pub mod snapshot;
+mod uuid_bytes;
+
+pub use binding::{Binding, OnError, PluginKinds, PluginLimits, PluginUse};
+pub use image::{BrokerRegistration, Image, Plugin, ReplayError, Source, Topic, View};
+pub use record::{Endpoint, MetadataRecord, PartitionRegistration};
