@@ -254,27 +254,14 @@ mod tests {
     #[test]
     fn known_codes() {
         check(0, ErrorCode::None, "NONE (0)", false);
-        check(
-            -1,
-            ErrorCode::UnknownServerError,
-            "UNKNOWN_SERVER_ERROR (-1)",
-            false,
-        );
-        check(
-            3,
-            ErrorCode::UnknownTopicOrPartition,
-            "UNKNOWN_TOPIC_OR_PARTITION (3)",
-            true,
-        );
+        check(-1, ErrorCode::UnknownServerError, "UNKNOWN_SERVER_ERROR (-1)", false);
+        check(3, ErrorCode::UnknownTopicOrPartition, "UNKNOWN_TOPIC_OR_PARTITION (3)", true);
         check(87, ErrorCode::InvalidRecord, "INVALID_RECORD (87)", false);
         check(9999, ErrorCode::Unknown(9999), "UNKNOWN (9999)", false);
     }
 
     fn check(code: i16, expected: ErrorCode, text: &str, retriable: bool) {
         let found = ErrorCode::from(code);
-        assert_eq!(
-            (found, found.to_string().as_str(), found.is_retriable()),
-            (expected, text, retriable)
-        );
+        assert_eq!((found, found.to_string().as_str(), found.is_retriable()), (expected, text, retriable));
     }
 }

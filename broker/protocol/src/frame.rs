@@ -41,20 +41,11 @@ pub fn decode_request_header(frame: &mut Reader) -> Result<RequestHeader, Decode
             frame.tagged_fields(|_, _| Ok(false))?;
         }
     }
-    Ok(RequestHeader {
-        api_key,
-        api_version,
-        correlation_id,
-        client_id,
-    })
+    Ok(RequestHeader { api_key, api_version, correlation_id, client_id })
 }
 
 /// An answer as it goes out, its length first. Records in it are not copied.
-pub fn encode_response<M: Message>(
-    correlation_id: i32,
-    version: i16,
-    response: &M,
-) -> Result<Vec<Part>, EncodeError> {
+pub fn encode_response<M: Message>(correlation_id: i32, version: i16, response: &M) -> Result<Vec<Part>, EncodeError> {
     let mut writer = Writer::new();
     writer.bytes(&[0; FRAME_LENGTH]);
     writer.bytes(&correlation_id.to_be_bytes());
@@ -116,46 +107,16 @@ mod tests {
 
     #[test]
     fn headers() {
-        check(
-            "first flexible ApiVersions",
-            b"\0\x12\0\x03\0\0\0\x07\0\x02me\0",
-            (18, 3, 7, Some("me")),
-            0,
-        );
-        check(
-            "a version to come",
-            b"\0\x12\0\x63\0\0\0\x07\xff\xff\x01\x05\x02ab\xee",
-            (18, 99, 7, None),
-            1,
-        );
-        check(
-            "not flexible",
-            b"\0\x03\0\x01\0\0\0\x07\0\0\x7f\xff\xff\xff",
-            (3, 1, 7, Some("")),
-            4,
-        );
-        check(
-            "an unknown key",
-            b"\x03\xe7\0\0\0\0\0\x07whatever",
-            (999, 0, 7, None),
-            8,
-        );
+        check("first flexible ApiVersions", b"\0\x12\0\x03\0\0\0\x07\0\x02me\0", (18, 3, 7, Some("me")), 0);
+        check("a version to come", b"\0\x12\0\x63\0\0\0\x07\xff\xff\x01\x05\x02ab\xee", (18, 99, 7, None), 1);
+        check("not flexible", b"\0\x03\0\x01\0\0\0\x07\0\0\x7f\xff\xff\xff", (3, 1, 7, Some("")), 4);
+        check("an unknown key", b"\x03\xe7\0\0\0\0\0\x07whatever", (999, 0, 7, None), 8);
     }
 
-    fn check(
-        name: &str,
-        frame: &'static [u8],
-        expected: (i16, i16, i32, Option<&str>),
-        left: usize,
-    ) {
+    fn check(name: &str, frame: &'static [u8], expected: (i16, i16, i32, Option<&str>), left: usize) {
         let mut reader = Reader::new(Chunks::from(Bytes::from_static(frame)));
         let header = decode_request_header(&mut reader).expect(name);
-        let found = (
-            header.api_key,
-            header.api_version,
-            header.correlation_id,
-            header.client_id.as_deref(),
-        );
+        let found = (header.api_key, header.api_version, header.correlation_id, header.client_id.as_deref());
         assert_eq!((found, reader.remaining()), (expected, left), "{name}");
     }
 
@@ -163,60 +124,31 @@ mod tests {
     fn a_count_of_two_billion_topics_is_refused_at_once() {
         let mut reader = Reader::new(Chunks::from(Bytes::from_static(b"\x7f\xff\xff\xff")));
         let refused = MetadataRequest::read(&mut reader, 1);
-        assert_eq!(
-            refused,
-            Err(DecodeError::Truncated {
-                needed: i32::MAX as usize,
-                left: 0
-            })
-        );
+        assert_eq!(refused, Err(DecodeError::Truncated { needed: i32::MAX as usize, left: 0 }));
     }
 
     #[test]
     fn an_unknown_version_of_api_versions_is_answered_in_the_first() {
         let answer = ApiVersionsResponse::unsupported_version(SUPPORTED);
         let parts = encode_response(7, 0, &answer).expect("encodes");
-        let [Part::Bytes(frame)] = &parts[..] else {
-            panic!("one part: {parts:?}")
-        };
+        let [Part::Bytes(frame)] = &parts[..] else { panic!("one part: {parts:?}") };
         assert_eq!(frame.len(), 4 + 4 + 2 + 4 + 6 * SUPPORTED.len());
-        assert_eq!(
-            &frame[..10],
-            [0, 0, 0, frame.len() as u8 - 4, 0, 0, 0, 7, 0, 35]
-        );
-        assert_eq!(
-            &frame[14..20],
-            [0, 0, 0, 0, 0, 13],
-            "Produce from 0, for librdkafka"
-        );
-        assert_eq!(
-            decode_response(Chunks::from(frame.slice(4..)), 0),
-            Ok((7, answer))
-        );
+        assert_eq!(&frame[..10], [0, 0, 0, frame.len() as u8 - 4, 0, 0, 0, 7, 0, 35]);
+        assert_eq!(&frame[14..20], [0, 0, 0, 0, 0, 13], "Produce from 0, for librdkafka");
+        assert_eq!(decode_response(Chunks::from(frame.slice(4..)), 0), Ok((7, answer)));
     }
 
     #[test]
     fn the_answer_to_api_versions_has_no_tagged_header() {
         let parts = encode_response(7, 3, &ApiVersionsResponse::default()).expect("encodes");
-        assert_eq!(
-            parts,
-            [Part::Bytes(Bytes::from_static(
-                b"\0\0\0\x0c\0\0\0\x07\0\0\x01\0\0\0\0\0"
-            ))]
-        );
+        assert_eq!(parts, [Part::Bytes(Bytes::from_static(b"\0\0\0\x0c\0\0\0\x07\0\0\x01\0\0\0\0\0"))]);
     }
 
     #[test]
     fn a_request_is_read_back() {
-        let request = ApiVersionsRequest {
-            client_software_name: "kcat".into(),
-            client_software_version: "1.7".into(),
-        };
+        let request = ApiVersionsRequest { client_software_name: "kcat".into(), client_software_version: "1.7".into() };
         let frame = encode_request(7, Some("me"), 3, &request).expect("encodes");
-        assert_eq!(
-            &frame[..],
-            b"\0\0\0\x17\0\x12\0\x03\0\0\0\x07\0\x02me\0\x05kcat\x041.7\0"
-        );
+        assert_eq!(&frame[..], b"\0\0\0\x17\0\x12\0\x03\0\0\0\x07\0\x02me\0\x05kcat\x041.7\0");
         let mut reader = Reader::new(Chunks::from(frame.slice(4..)));
         decode_request_header(&mut reader).expect("a header");
         assert_eq!(ApiVersionsRequest::read(&mut reader, 3), Ok(request));

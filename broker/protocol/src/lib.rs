@@ -26,9 +26,7 @@ mod writer;
 
 pub use api_key::ApiKey;
 pub use error_code::ErrorCode;
-pub use frame::{
-    RequestHeader, decode_request_header, decode_response, encode_request, encode_response,
-};
+pub use frame::{RequestHeader, decode_request_header, decode_response, encode_request, encode_response};
 pub use reader::{BYTES_ALLOCATED_PER_BYTE, DecodeError, Reader};
 pub use uuid::{ParseUuidError, Uuid};
 pub use wire::{Message, Request};

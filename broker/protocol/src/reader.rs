@@ -156,9 +156,7 @@ impl Reader {
         self.require(length)?;
         self.charge(length)?;
         if let Some(bytes) = self.contiguous().get(..length) {
-            let text = std::str::from_utf8(bytes)
-                .map_err(|_| DecodeError::Utf8)?
-                .to_owned();
+            let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)?.to_owned();
             self.advance(length);
             return Ok(text);
         }
@@ -209,27 +207,18 @@ impl Reader {
 
     fn require(&self, needed: usize) -> Result<(), DecodeError> {
         let left = self.remaining();
-        if needed <= left {
-            Ok(())
-        } else {
-            Err(DecodeError::Truncated { needed, left })
-        }
+        if needed <= left { Ok(()) } else { Err(DecodeError::Truncated { needed, left }) }
     }
 
     fn charge(&mut self, needed: usize) -> Result<(), DecodeError> {
         let left = self.budget;
-        self.budget = left
-            .checked_sub(needed)
-            .ok_or(DecodeError::Memory { needed, left })?;
+        self.budget = left.checked_sub(needed).ok_or(DecodeError::Memory { needed, left })?;
         Ok(())
     }
 
     /// What lies in one piece from here on. May reach past the end of the tagged field being read.
     fn contiguous(&self) -> &[u8] {
-        self.frame
-            .parts()
-            .get(self.piece)
-            .map_or(&[], |piece| &piece[self.offset..])
+        self.frame.parts().get(self.piece).map_or(&[], |piece| &piece[self.offset..])
     }
 
     /// Copies as many bytes as `to` has room for, which were found to be there.
@@ -274,12 +263,7 @@ impl Reader {
     }
 
     fn leave_spent_pieces(&mut self) {
-        while let Some(piece) = self
-            .frame
-            .parts()
-            .get(self.piece)
-            .filter(|piece| piece.len() <= self.offset)
-        {
+        while let Some(piece) = self.frame.parts().get(self.piece).filter(|piece| piece.len() <= self.offset) {
             self.offset -= piece.len();
             self.piece += 1;
         }

@@ -26,15 +26,10 @@ impl fmt::Display for Uuid {
         for (i, slot) in text.iter_mut().enumerate() {
             // 22 digits of 6 bits hold 132 bits: the last digit carries the final 2 bits, shifted up by 4.
             let shift = 122_i32 - 6 * i as i32;
-            let digit = if shift >= 0 {
-                value >> shift
-            } else {
-                value << -shift
-            };
+            let digit = if shift >= 0 { value >> shift } else { value << -shift };
             *slot = ALPHABET[(digit & 0x3f) as usize];
         }
-        text.iter()
-            .try_for_each(|&byte| fmt::Write::write_char(f, char::from(byte)))
+        text.iter().try_for_each(|&byte| fmt::Write::write_char(f, char::from(byte)))
     }
 }
 
@@ -54,10 +49,7 @@ impl FromStr for Uuid {
         }
         let mut value: u128 = 0;
         for (i, byte) in bytes.iter().enumerate() {
-            let digit = ALPHABET
-                .iter()
-                .position(|known| known == byte)
-                .ok_or(ParseUuidError)? as u128;
+            let digit = ALPHABET.iter().position(|known| known == byte).ok_or(ParseUuidError)? as u128;
             if i + 1 < TEXT_LEN {
                 value = value << 6 | digit;
             } else if digit & 0x0f == 0 {
@@ -91,21 +83,14 @@ mod tests {
     fn texts_kafka_writes() {
         check([0; 16], "AAAAAAAAAAAAAAAAAAAAAA");
         check([0xff; 16], "_____________________w");
-        check(
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
-            "AAECAwQFBgcICQoLDA0ODw",
-        );
+        check([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], "AAECAwQFBgcICQoLDA0ODw");
     }
 
     #[test]
     fn texts_that_are_no_ids() {
-        for text in [
-            "",
-            "AAAAAAAAAAAAAAAAAAAAA",
-            "AAAAAAAAAAAAAAAAAAAAAAA",
-            "AAAAAAAAAAAAAAAAAAAAAB",
-            "AAAAAAAAAA+AAAAAAAAAAA",
-        ] {
+        for text in
+            ["", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAA+AAAAAAAAAAA"]
+        {
             assert_eq!(text.parse::<Uuid>(), Err(ParseUuidError), "{text:?}");
         }
     }

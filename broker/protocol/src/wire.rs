@@ -55,19 +55,11 @@ pub(crate) struct At {
 
 impl At {
     fn string_length(self) -> Length {
-        if self.flexible {
-            Length::Compact
-        } else {
-            Length::Int16
-        }
+        if self.flexible { Length::Compact } else { Length::Int16 }
     }
 
     fn array_length(self) -> Length {
-        if self.flexible {
-            Length::Compact
-        } else {
-            Length::Int32
-        }
+        if self.flexible { Length::Compact } else { Length::Int32 }
     }
 }
 
@@ -128,9 +120,7 @@ impl Wire for Uuid {
 
 impl Wire for String {
     fn read(reader: &mut Reader, at: At) -> Result<Self, DecodeError> {
-        let length = reader
-            .length(at.string_length())?
-            .ok_or(DecodeError::Null)?;
+        let length = reader.length(at.string_length())?.ok_or(DecodeError::Null)?;
         reader.string(length)
     }
 
@@ -167,8 +157,7 @@ impl<T: Wire> Wire for Vec<T> {
 
     fn write(&self, writer: &mut Writer, at: At) -> Result<(), EncodeError> {
         writer.length(at.array_length(), Some(self.len()))?;
-        self.iter()
-            .try_for_each(|element| element.write(writer, at))
+        self.iter().try_for_each(|element| element.write(writer, at))
     }
 }
 
@@ -201,10 +190,7 @@ fn elements<T: Wire>(reader: &mut Reader, at: At, count: usize) -> Result<Vec<T>
 /// Records as a request carries them: the pieces they arrived in.
 impl Wire for Option<Chunks> {
     fn read(reader: &mut Reader, at: At) -> Result<Self, DecodeError> {
-        reader
-            .length(at.array_length())?
-            .map(|length| reader.chunks(length))
-            .transpose()
+        reader.length(at.array_length())?.map(|length| reader.chunks(length)).transpose()
     }
 
     fn write(&self, writer: &mut Writer, at: At) -> Result<(), EncodeError> {

@@ -44,10 +44,7 @@ impl Writer {
     /// An empty frame.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            buffer: BytesMut::with_capacity(FIRST_ALLOCATION),
-            ..Self::default()
-        }
+        Self { buffer: BytesMut::with_capacity(FIRST_ALLOCATION), ..Self::default() }
     }
 
     /// Bytes written, records included.
@@ -99,11 +96,7 @@ impl Writer {
     }
 
     /// A length before what it measures, or none for null.
-    pub(crate) fn length(
-        &mut self,
-        encoding: crate::reader::Length,
-        length: Option<usize>,
-    ) -> Result<(), EncodeError> {
+    pub(crate) fn length(&mut self, encoding: crate::reader::Length, length: Option<usize>) -> Result<(), EncodeError> {
         use crate::reader::Length;
         let most = match encoding {
             // One less than a varint can hold, and no more than readers with signed lengths can take.
@@ -131,12 +124,10 @@ impl Writer {
         let mut field = Self::default();
         value(&mut field)?;
         self.unsigned_varint(tag);
-        self.unsigned_varint(u32::try_from(field.buffer.len()).map_err(|_| {
-            EncodeError::TooLong {
-                length: field.buffer.len(),
-                most: u32::MAX as usize,
-            }
-        })?);
+        self.unsigned_varint(
+            u32::try_from(field.buffer.len())
+                .map_err(|_| EncodeError::TooLong { length: field.buffer.len(), most: u32::MAX as usize })?,
+        );
         self.bytes(&field.buffer);
         Ok(())
     }
@@ -144,10 +135,7 @@ impl Writer {
     /// Writes the length of all that follows it over the frame's first four bytes.
     pub(crate) fn close_frame(&mut self) -> Result<(), EncodeError> {
         let length = self.len() - FRAME_LENGTH;
-        let declared = i32::try_from(length).map_err(|_| EncodeError::TooLong {
-            length,
-            most: i32::MAX as usize,
-        })?;
+        let declared = i32::try_from(length).map_err(|_| EncodeError::TooLong { length, most: i32::MAX as usize })?;
         self.buffer[..FRAME_LENGTH].copy_from_slice(&declared.to_be_bytes());
         Ok(())
     }

@@ -63,25 +63,15 @@ impl ApiVersionsResponse {
     pub fn listing(supported: &[(ApiKey, i16, i16)]) -> Self {
         let api_keys = supported
             .iter()
-            .map(|&(key, min_version, max_version)| ApiVersion {
-                api_key: key.code(),
-                min_version,
-                max_version,
-            })
+            .map(|&(key, min_version, max_version)| ApiVersion { api_key: key.code(), min_version, max_version })
             .collect();
-        Self {
-            api_keys,
-            ..Self::default()
-        }
+        Self { api_keys, ..Self::default() }
     }
 
     /// The answer to a request of a version that is not among them: the same list, with the error that makes the client
     /// choose from it. To be encoded as version 0, which every client can read.
     #[must_use]
     pub fn unsupported_version(supported: &[(ApiKey, i16, i16)]) -> Self {
-        Self {
-            error_code: ErrorCode::UnsupportedVersion,
-            ..Self::listing(supported)
-        }
+        Self { error_code: ErrorCode::UnsupportedVersion, ..Self::listing(supported) }
     }
 }

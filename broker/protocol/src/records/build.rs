@@ -7,9 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::header::{NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP};
-use super::{
-    Batch, BatchHeader, Chunks, Compression, HEADER_LEN, LOG_OVERHEAD, MAGIC, TimestampType,
-};
+use super::{Batch, BatchHeader, Chunks, Compression, HEADER_LEN, LOG_OVERHEAD, MAGIC, TimestampType};
 
 /// The leader epoch of a batch no leader has appended yet.
 const NO_LEADER_EPOCH: i32 = -1;
@@ -25,11 +23,7 @@ pub struct BatchBuilder {
 impl BatchBuilder {
     /// A batch without records, to be compressed with `codec`.
     pub fn new(codec: Compression) -> Self {
-        Self {
-            codec,
-            header: blank_header(),
-            records: RecordWriter::default(),
-        }
+        Self { codec, header: blank_header(), records: RecordWriter::default() }
     }
 
     /// Adds a record. `timestamp` is in milliseconds since 1970. Headers are a list: order and repeated keys are kept.
@@ -48,14 +42,9 @@ impl BatchBuilder {
         }
         self.header.max_timestamp = self.header.max_timestamp.max(timestamp);
         let timestamp_delta = timestamp.wrapping_sub(self.header.base_timestamp);
-        self.records
-            .push(self.header.count, timestamp_delta, key, value, headers);
+        self.records.push(self.header.count, timestamp_delta, key, value, headers);
         self.header.last_offset_delta = self.header.count;
-        self.header.count = self
-            .header
-            .count
-            .checked_add(1)
-            .expect("fewer than 2^31 records");
+        self.header.count = self.header.count.checked_add(1).expect("fewer than 2^31 records");
         self
     }
 
@@ -146,13 +135,10 @@ impl Rebuild {
             "{offset_delta} after {} of {last}",
             self.last_delta
         );
-        self.records
-            .push(offset_delta, timestamp_delta, key, value, headers);
+        self.records.push(offset_delta, timestamp_delta, key, value, headers);
         self.last_delta = offset_delta;
         self.count += 1;
-        self.max_timestamp = self
-            .max_timestamp
-            .max(self.original.base_timestamp.saturating_add(timestamp_delta));
+        self.max_timestamp = self.max_timestamp.max(self.original.base_timestamp.saturating_add(timestamp_delta));
         self
     }
 
@@ -177,10 +163,7 @@ impl Rebuild {
         if self.count == 0 {
             return empty_batch(&self.original);
         }
-        let mut header = BatchHeader {
-            count: self.count,
-            ..self.original
-        };
+        let mut header = BatchHeader { count: self.count, ..self.original };
         if header.timestamp_type() == TimestampType::CreateTime {
             header.max_timestamp = self.max_timestamp;
         }
@@ -192,10 +175,7 @@ impl Rebuild {
 /// The batch that takes another's place when none of its records stays: same span, sequences and timestamps, count 0, codec
 /// none, as Kafka's log cleaner leaves it (`DefaultRecordBatch.writeEmptyHeader`).
 pub fn empty_batch(original: &BatchHeader) -> Batch {
-    let mut header = BatchHeader {
-        count: 0,
-        ..*original
-    };
+    let mut header = BatchHeader { count: 0, ..*original };
     header.set_compression(Compression::None);
     seal(header, Bytes::new())
 }
@@ -209,10 +189,7 @@ pub fn empty_batch(original: &BatchHeader) -> Batch {
 /// # Panics
 /// When `last_offset` is before `base_offset`.
 pub fn empty_control_batch(base_offset: i64, last_offset: i64, leader_epoch: i32) -> Batch {
-    assert!(
-        last_offset >= base_offset,
-        "a span from {base_offset} to {last_offset}"
-    );
+    assert!(last_offset >= base_offset, "a span from {base_offset} to {last_offset}");
     let span = last_offset.saturating_sub(base_offset);
     let mut header = BatchHeader {
         base_offset,
@@ -232,13 +209,7 @@ pub fn empty_control_batch(base_offset: i64, last_offset: i64, leader_epoch: i32
 fn seal(header: BatchHeader, body: Bytes) -> Batch {
     let length = HEADER_LEN - LOG_OVERHEAD + body.len();
     let batch_length = i32::try_from(length).expect("a body is bounded far below 2 GiB");
-    let mut batch = Batch {
-        header: BatchHeader {
-            batch_length,
-            ..header
-        },
-        body: Chunks::from(body),
-    };
+    let mut batch = Batch { header: BatchHeader { batch_length, ..header }, body: Chunks::from(body) };
     batch.header.crc = batch.crc();
     batch
 }
@@ -297,10 +268,7 @@ impl RecordWriter {
         }
         put_varlong(&mut self.record, count);
 
-        put_varlong(
-            &mut self.bytes,
-            (self.record.len() + self.headers.len()) as i64,
-        );
+        put_varlong(&mut self.bytes, (self.record.len() + self.headers.len()) as i64);
         self.bytes.extend_from_slice(&self.record);
         self.bytes.extend_from_slice(&self.headers);
     }
@@ -324,4 +292,134 @@ fn put_varlong(to: &mut Vec<u8>, value: i64) {
         raw >>= 7;
     }
     to.push(raw as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::NO_HEADERS;
+    use super::*;
+
+    /// Five records of an idempotent producer, appended at offset 100 under epoch 4.
+    fn original() -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for (n, timestamp) in (0..5).zip([50, 40, 90, 70, 60]) {
+            let value = format!("value {n}");
+            builder.push(timestamp, Some(b"key"), Some(value.as_bytes()), [("a", Some("1")), ("a", None)]);
+        }
+        let mut batch = builder.producer(7, 2, i32::MAX - 1).build_batch();
+        batch.header.base_offset = 100;
+        batch.header.partition_leader_epoch = 4;
+        batch
+    }
+
+    fn keep(original: &Batch, kept: &[i32], codec: Compression) -> Batch {
+        let mut rebuild = Rebuild::new(&original.header);
+        let decoded = original.decode(1 << 16).expect("our own");
+        for record in decoded.iter().map(|record| record.expect("our own")) {
+            if kept.contains(&record.offset_delta) {
+                rebuild.push(record.offset_delta, record.timestamp_delta, record.key, record.value, record.headers);
+            }
+        }
+        rebuild.finish(codec)
+    }
+
+    /// What of the header a rebuilt batch has in common with the one it replaces.
+    fn span(header: &BatchHeader) -> impl PartialEq + std::fmt::Debug {
+        let BatchHeader { base_offset, partition_leader_epoch, last_offset_delta, base_timestamp, .. } = *header;
+        let BatchHeader { producer_id, producer_epoch, base_sequence, .. } = *header;
+        (
+            base_offset,
+            partition_leader_epoch,
+            last_offset_delta,
+            base_timestamp,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+        )
+    }
+
+    #[test]
+    fn a_rebuilt_batch_keeps_its_span() {
+        let original = original();
+        for codec in Compression::ALL {
+            for (kept, max_timestamp) in [(&[0, 1, 2, 3, 4][..], 90), (&[0, 3], 70), (&[1], 40), (&[4], 60)] {
+                let rebuilt = keep(&original, kept, codec);
+                rebuilt.verify_crc().expect("sealed");
+                assert_eq!(span(&rebuilt.header), span(&original.header));
+                assert_eq!(rebuilt.header.size(), rebuilt.to_parts().concat().len());
+                assert_eq!(rebuilt.header.compression(), Ok(codec));
+                assert_eq!(rebuilt.header.max_timestamp, max_timestamp);
+                assert_eq!(rebuilt.header.last_sequence(), original.header.last_sequence());
+
+                let decoded = rebuilt.decode(1 << 16).expect("our own");
+                assert_eq!(decoded.len(), kept.len());
+                let old = original.decode(1 << 16).expect("our own");
+                let expected: Vec<_> =
+                    old.iter().filter(|r| r.as_ref().is_ok_and(|r| kept.contains(&r.offset_delta))).collect();
+                let read: Vec<_> = decoded.iter().collect();
+                assert_eq!(read, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_changed_is_byte_for_byte_the_original() {
+        let original = original();
+        assert_eq!(
+            keep(&original, &[0, 1, 2, 3, 4], Compression::None).to_parts().concat(),
+            original.to_parts().concat()
+        );
+    }
+
+    #[test]
+    fn the_brokers_stamp_survives() {
+        let mut original = original();
+        original.set_log_append_time(5_000);
+        let rebuilt = keep(&original, &[1], Compression::Lz4);
+        assert_eq!(rebuilt.header.timestamp_type(), TimestampType::LogAppendTime);
+        assert_eq!(rebuilt.header.max_timestamp, 5_000);
+    }
+
+    #[test]
+    fn a_batch_of_nothing_keeps_its_span_too() {
+        let original = keep(&original(), &[0, 1, 2], Compression::Zstd);
+        for empty in [empty_batch(&original.header), keep(&original, &[], Compression::Zstd)] {
+            empty.verify_crc().expect("sealed");
+            assert_eq!(span(&empty.header), span(&original.header));
+            assert_eq!((empty.header.count, empty.header.size()), (0, HEADER_LEN));
+            assert_eq!(empty.header.compression(), Ok(Compression::None));
+            assert!(!empty.header.is_control());
+            assert_eq!(empty.decode(0).expect("no records").iter().count(), 0);
+        }
+    }
+
+    #[test]
+    fn an_advance_is_a_control_batch() {
+        let advance = empty_control_batch(100, 149, 4);
+        advance.verify_crc().expect("sealed");
+        let header = advance.header;
+        assert!(header.is_control() && !header.is_transactional() && !header.has_producer_id());
+        assert_eq!((header.base_offset, header.last_offset(), header.next_offset()), (100, 149, 150));
+        assert_eq!((header.count, header.size(), header.partition_leader_epoch), (0, HEADER_LEN, 4));
+        assert_eq!(Batch::split(Chunks::from(advance.to_parts())), Ok(vec![advance]));
+
+        let far = empty_control_batch(0, i64::MAX, 4).header;
+        assert_eq!(far.last_offset(), i64::from(i32::MAX), "as far as a delta goes");
+    }
+
+    #[test]
+    #[should_panic(expected = "1 after 1 of 4")]
+    fn records_are_pushed_in_order() {
+        let mut rebuild = Rebuild::new(&original().header);
+        rebuild.push(1, 0, None, None, NO_HEADERS).push(1, 0, None, None, NO_HEADERS);
+    }
+
+    #[test]
+    fn a_builder_counts_what_it_has() {
+        let mut builder = BatchBuilder::new(Compression::None);
+        assert!(builder.is_empty());
+        builder.push(10, None, None, NO_HEADERS).transactional().producer(1, 0, 0);
+        assert_eq!((builder.len(), builder.size()), (1, builder.build().len()));
+        assert!(builder.build_batch().header.is_transactional());
+    }
 }

@@ -26,10 +26,7 @@ enum Pieces {
 impl Chunks {
     /// The empty string.
     pub const fn new() -> Self {
-        Self {
-            pieces: Pieces::None,
-            len: 0,
-        }
+        Self { pieces: Pieces::None, len: 0 }
     }
 
     /// Bytes in all pieces together.
@@ -74,11 +71,7 @@ impl Chunks {
     /// When the range does not lie within `0..len`, as slicing an array does: callers compare with [`Chunks::len`] first.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
-        assert!(
-            range.start <= range.end && range.end <= self.len,
-            "range {range:?} of {} bytes",
-            self.len
-        );
+        assert!(range.start <= range.end && range.end <= self.len, "range {range:?} of {} bytes", self.len);
         let mut cut = Self::new();
         let mut piece_start = 0;
         for piece in self.parts() {
@@ -111,12 +104,7 @@ impl Chunks {
     /// # Panics
     /// When fewer than `buf.len()` bytes follow `at`.
     pub fn copy_to(&self, buf: &mut [u8], at: usize) {
-        assert!(
-            at <= self.len && buf.len() <= self.len - at,
-            "{} bytes at {at} of {}",
-            buf.len(),
-            self.len
-        );
+        assert!(at <= self.len && buf.len() <= self.len - at, "{} bytes at {at} of {}", buf.len(), self.len);
         let (mut skip, mut filled) = (at, 0);
         for piece in self.parts() {
             if filled == buf.len() {
@@ -206,12 +194,7 @@ impl Eq for Chunks {}
 impl fmt::Debug for Chunks {
     /// The size and the cuts, not the bytes: they are users' data and may be megabytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Chunks({} bytes in {} pieces)",
-            self.len,
-            self.parts().len()
-        )
+        write!(f, "Chunks({} bytes in {} pieces)", self.len, self.parts().len())
     }
 }
 
@@ -258,10 +241,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_data() {
-        assert_eq!(
-            format!("{:?}", cut(b"secret", &[4])),
-            "Chunks(6 bytes in 2 pieces)"
-        );
+        assert_eq!(format!("{:?}", cut(b"secret", &[4])), "Chunks(6 bytes in 2 pieces)");
     }
 
     proptest! {

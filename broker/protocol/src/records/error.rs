@@ -107,9 +107,7 @@ pub enum RecordFault {
     #[error("the key of a header is not a string")]
     HeaderKey,
     /// The offset delta does not rise, or lies beyond the batch.
-    #[error(
-        "offset delta {offset_delta} after {previous}, in a batch that ends at {last_offset_delta}"
-    )]
+    #[error("offset delta {offset_delta} after {previous}, in a batch that ends at {last_offset_delta}")]
     OffsetDelta {
         /// This record's.
         offset_delta: i32,

@@ -110,14 +110,10 @@ impl BatchHeader {
             count: from.get_i32(),
         };
         if header.magic != MAGIC {
-            return Err(BatchError::Magic {
-                magic: header.magic,
-            });
+            return Err(BatchError::Magic { magic: header.magic });
         }
         if header.batch_length < MIN_BATCH_LENGTH {
-            return Err(BatchError::Length {
-                batch_length: header.batch_length,
-            });
+            return Err(BatchError::Length { batch_length: header.batch_length });
         }
         Ok(header)
     }
@@ -154,8 +150,7 @@ impl BatchHeader {
 
     /// The last offset of the span, whether or not a record has it.
     pub fn last_offset(&self) -> i64 {
-        self.base_offset
-            .saturating_add(i64::from(self.last_offset_delta))
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 
     /// Where the next batch starts, at the earliest.
@@ -192,11 +187,7 @@ impl BatchHeader {
 
     /// Who wrote the timestamps.
     pub fn timestamp_type(&self) -> TimestampType {
-        if self.attributes & LOG_APPEND_TIME == 0 {
-            TimestampType::CreateTime
-        } else {
-            TimestampType::LogAppendTime
-        }
+        if self.attributes & LOG_APPEND_TIME == 0 { TimestampType::CreateTime } else { TimestampType::LogAppendTime }
     }
 
     /// Whether an idempotent producer wrote it.
@@ -292,14 +283,8 @@ mod tests {
         assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
         assert!(header.is_transactional() && !header.is_control() && header.has_producer_id());
         for id in 5..8 {
-            let unknown = BatchHeader {
-                attributes: id,
-                ..header
-            };
-            assert_eq!(
-                unknown.compression(),
-                Err(BatchError::UnknownCodec { id: id as u8 })
-            );
+            let unknown = BatchHeader { attributes: id, ..header };
+            assert_eq!(unknown.compression(), Err(BatchError::UnknownCodec { id: id as u8 }));
         }
     }
 
@@ -310,36 +295,18 @@ mod tests {
             assert_eq!(BatchHeader::parse(&bytes), Err(BatchError::Magic { magic }));
         }
         for batch_length in [i32::MIN, -1, 0, 48] {
-            let bytes = BatchHeader {
-                batch_length,
-                ..header()
-            }
-            .to_bytes();
-            assert_eq!(
-                BatchHeader::parse(&bytes),
-                Err(BatchError::Length { batch_length })
-            );
+            let bytes = BatchHeader { batch_length, ..header() }.to_bytes();
+            assert_eq!(BatchHeader::parse(&bytes), Err(BatchError::Length { batch_length }));
         }
-        let least = BatchHeader::parse(
-            &BatchHeader {
-                batch_length: 49,
-                ..header()
-            }
-            .to_bytes(),
-        )
-        .expect("a bare header");
+        let least =
+            BatchHeader::parse(&BatchHeader { batch_length: 49, ..header() }.to_bytes()).expect("a bare header");
         assert_eq!((least.size(), least.body_len()), (HEADER_LEN, 0));
     }
 
     #[test]
     fn sequences_wrap_and_offsets_do_not() {
         let last = |base_sequence, last_offset_delta| {
-            BatchHeader {
-                base_sequence,
-                last_offset_delta,
-                ..header()
-            }
-            .last_sequence()
+            BatchHeader { base_sequence, last_offset_delta, ..header() }.last_sequence()
         };
         assert_eq!(last(0, 0), 0);
         assert_eq!(last(i32::MAX - 1, 1), i32::MAX);
@@ -347,10 +314,7 @@ mod tests {
         assert_eq!(last(i32::MAX - 2, 9), 6);
         assert_eq!(last(NO_SEQUENCE, 9), NO_SEQUENCE);
 
-        let far = BatchHeader {
-            base_offset: i64::MAX,
-            ..header()
-        };
+        let far = BatchHeader { base_offset: i64::MAX, ..header() };
         assert_eq!(far.next_offset(), i64::MAX);
     }
 
@@ -360,26 +324,10 @@ mod tests {
         let mut crc = BatchCrc::new(&bytes);
         crc.update(b"body ");
         crc.update(b"in pieces");
-        assert_eq!(
-            crc.finish(),
-            crc_fast::crc32_iscsi(&[&bytes[21..], b"body in pieces"].concat())
-        );
-        assert_eq!(
-            crc_fast::crc32_iscsi(b"123456789"),
-            0xe306_9283,
-            "the check value of CRC-32C"
-        );
+        assert_eq!(crc.finish(), crc_fast::crc32_iscsi(&[&bytes[21..], b"body in pieces"].concat()));
+        assert_eq!(crc_fast::crc32_iscsi(b"123456789"), 0xe306_9283, "the check value of CRC-32C");
 
-        let moved = BatchHeader {
-            base_offset: 5,
-            partition_leader_epoch: 9,
-            ..header()
-        }
-        .to_bytes();
-        assert_eq!(
-            BatchCrc::new(&moved).finish(),
-            BatchCrc::new(&bytes).finish(),
-            "offset and epoch lie outside"
-        );
+        let moved = BatchHeader { base_offset: 5, partition_leader_epoch: 9, ..header() }.to_bytes();
+        assert_eq!(BatchCrc::new(&moved).finish(), BatchCrc::new(&bytes).finish(), "offset and epoch lie outside");
     }
 }

@@ -14,7 +14,11 @@ mod chunks;
 mod compression;
 mod decode;
 mod error;
+#[cfg(test)]
+mod golden;
 mod header;
+#[cfg(test)]
+mod oracle;
 mod parts;
 mod validate;
 
@@ -25,8 +29,8 @@ pub use compression::Compression;
 pub use decode::{DecodedBatch, Headers, Record, Records};
 pub use error::{BatchError, RecordFault};
 pub use header::{
-    BatchCrc, BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, NO_PRODUCER_EPOCH, NO_PRODUCER_ID,
-    NO_SEQUENCE, NO_TIMESTAMP, TimestampType,
+    BatchCrc, BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
+    NO_TIMESTAMP, TimestampType,
 };
 pub use parts::{FileRange, Part, ReadAt};
 pub use validate::{Invalid, validate_from_producer};

@@ -44,10 +44,7 @@ impl FileRange {
     /// `InvalidInput` when `buf` would reach beyond the range, else what the file said.
     pub fn read_at(&self, buf: &mut [u8], at: usize) -> io::Result<()> {
         if at.checked_add(buf.len()).is_none_or(|end| end > self.len) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a read beyond the range",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a read beyond the range"));
         }
         self.file.read_exact_at(buf, self.position + at as u64)
     }
@@ -67,9 +64,7 @@ impl FileRange {
 impl PartialEq for FileRange {
     /// The same range of the same open file.
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.file, &other.file)
-            && self.position == other.position
-            && self.len == other.len
+        Arc::ptr_eq(&self.file, &other.file) && self.position == other.position && self.len == other.len
     }
 }
 
@@ -131,20 +126,14 @@ mod tests {
 
     impl ReadAt for Memory {
         fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {
-            let bytes = usize::try_from(position)
-                .ok()
-                .and_then(|from| self.0.get(from..from.checked_add(buf.len())?));
+            let bytes = usize::try_from(position).ok().and_then(|from| self.0.get(from..from.checked_add(buf.len())?));
             buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
         }
     }
 
     fn range(position: u64, len: usize) -> FileRange {
-        FileRange {
-            file: Arc::new(Memory(b"0123456789")),
-            position,
-            len,
-        }
+        FileRange { file: Arc::new(Memory(b"0123456789")), position, len }
     }
 
     #[test]
@@ -153,33 +142,17 @@ mod tests {
         let mut two = [0; 2];
         range(2, 5).read_at(&mut two, 3).expect("inside");
         assert_eq!(&two, b"56");
+        assert_eq!(range(2, 5).read_at(&mut two, 4).expect_err("beyond the range").kind(), io::ErrorKind::InvalidInput);
         assert_eq!(
-            range(2, 5)
-                .read_at(&mut two, 4)
-                .expect_err("beyond the range")
-                .kind(),
+            range(2, 5).read_at(&mut two, usize::MAX).expect_err("overflows").kind(),
             io::ErrorKind::InvalidInput
         );
-        assert_eq!(
-            range(2, 5)
-                .read_at(&mut two, usize::MAX)
-                .expect_err("overflows")
-                .kind(),
-            io::ErrorKind::InvalidInput
-        );
-        assert_eq!(
-            range(8, 5).read().expect_err("beyond the file").kind(),
-            io::ErrorKind::UnexpectedEof
-        );
+        assert_eq!(range(8, 5).read().expect_err("beyond the file").kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
     fn parts_count_what_they_write() {
-        let parts = [
-            Part::from(Bytes::from_static(b"ab")),
-            Part::from(range(0, 7)),
-            Part::from(Bytes::new()),
-        ];
+        let parts = [Part::from(Bytes::from_static(b"ab")), Part::from(range(0, 7)), Part::from(Bytes::new())];
         assert_eq!(parts.iter().map(Part::len).sum::<usize>(), 9);
         assert!(parts[2].is_empty());
         assert_eq!(parts[1].read().expect("inside"), "0123456");
@@ -190,12 +163,6 @@ mod tests {
         let one = range(1, 2);
         assert_eq!(one, one.clone());
         assert_ne!(one, range(1, 2), "another file with the same bytes");
-        assert_ne!(
-            one,
-            FileRange {
-                len: 3,
-                ..one.clone()
-            }
-        );
+        assert_ne!(one, FileRange { len: 3, ..one.clone() });
     }
 }

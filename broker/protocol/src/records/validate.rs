@@ -93,9 +93,7 @@ impl Batch {
     /// # Errors
     /// What is wrong with it, or that there is none, or more.
     pub fn from_producer(records: Option<&Chunks>) -> Result<Self, Invalid> {
-        let records = records
-            .filter(|records| !records.is_empty())
-            .ok_or(Invalid::NoBatch)?;
+        let records = records.filter(|records| !records.is_empty()).ok_or(Invalid::NoBatch)?;
         let (batch, bytes) = Self::first_of(records)?;
         if bytes > 0 {
             return Err(Invalid::NotOneBatch { bytes });
@@ -117,23 +115,16 @@ pub fn validate_from_producer(batch: &Batch) -> Result<(), Invalid> {
     let header = &batch.header;
     header.compression()?;
     if header.base_offset != 0 {
-        return Err(Invalid::BaseOffset {
-            base_offset: header.base_offset,
-        });
+        return Err(Invalid::BaseOffset { base_offset: header.base_offset });
     }
     if header.count <= 0 || header.last_offset_delta != header.count - 1 {
-        return Err(Invalid::Count {
-            count: header.count,
-            last_offset_delta: header.last_offset_delta,
-        });
+        return Err(Invalid::Count { count: header.count, last_offset_delta: header.last_offset_delta });
     }
     if header.is_control() {
         return Err(Invalid::Control);
     }
     if header.attributes & !KNOWN_ATTRIBUTES != 0 {
-        return Err(Invalid::Attributes {
-            attributes: header.attributes,
-        });
+        return Err(Invalid::Attributes { attributes: header.attributes });
     }
     if header.timestamp_type() == TimestampType::LogAppendTime {
         return Err(Invalid::TimestampType);
@@ -149,4 +140,93 @@ pub fn validate_from_producer(batch: &Batch) -> Result<(), Invalid> {
         return Err(Invalid::TransactionalWithoutProducer);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::golden::NO_HEADERS;
+    use super::super::{BatchBuilder, BatchHeader, Compression};
+    use super::*;
+
+    /// Two records of an idempotent producer.
+    fn sound() -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(1, None, Some(b"one"), NO_HEADERS).push(2, None, Some(b"two"), NO_HEADERS);
+        builder.producer(7, 0, 0).build_batch()
+    }
+
+    /// What is said of a sound batch after this change to its header, the checksum made right again.
+    fn judge(change: impl FnOnce(&mut BatchHeader)) -> Result<(), Invalid> {
+        let mut batch = sound();
+        change(&mut batch.header);
+        batch.header.crc = batch.crc();
+        validate_from_producer(&batch)
+    }
+
+    #[test]
+    fn sound_batches_pass() {
+        assert_eq!(judge(|_| ()), Ok(()));
+        assert_eq!(judge(|h| h.attributes |= 1 << 4), Ok(()), "transactional, with a producer");
+        assert_eq!(judge(|h| h.base_sequence = i32::MAX), Ok(()), "the sequence wraps within it");
+        assert_eq!(judge(|h| (h.producer_id, h.producer_epoch, h.base_sequence) = (-1, -1, -1)), Ok(()));
+        for codec in Compression::ALL {
+            assert_eq!(judge(|h| h.attributes |= i16::from(codec.id())), Ok(()), "bodies are not looked at");
+        }
+    }
+
+    #[test]
+    fn each_rule_has_its_name() {
+        let count = |count, last_offset_delta| Err(Invalid::Count { count, last_offset_delta });
+        assert_eq!(judge(|h| h.count = 0), count(0, 1));
+        assert_eq!(judge(|h| h.count = -2), count(-2, 1));
+        assert_eq!(judge(|h| h.count = 1), count(1, 1));
+        assert_eq!(judge(|h| h.last_offset_delta = 0), count(2, 0));
+        assert_eq!(judge(|h| h.last_offset_delta = -1), count(2, -1));
+        assert_eq!(judge(|h| (h.count, h.last_offset_delta) = (0, -1)), count(0, -1));
+        assert_eq!(judge(|h| (h.count, h.last_offset_delta) = (i32::MIN, i32::MAX)), count(i32::MIN, i32::MAX));
+        assert_eq!(judge(|h| h.base_offset = 5), Err(Invalid::BaseOffset { base_offset: 5 }));
+        assert_eq!(judge(|h| h.attributes = 5), Err(Invalid::UnknownCodec { id: 5 }));
+        assert_eq!(judge(|h| h.attributes = 1 << 3), Err(Invalid::TimestampType));
+        assert_eq!(judge(|h| h.attributes = 1 << 5), Err(Invalid::Control));
+        for bit in 6..16 {
+            let attributes = (1u16 << bit) as i16;
+            assert_eq!(judge(|h| h.attributes = attributes), Err(Invalid::Attributes { attributes }));
+        }
+        let sequence =
+            |producer_epoch, base_sequence| Err(Invalid::Sequence { producer_id: 7, producer_epoch, base_sequence });
+        assert_eq!(judge(|h| h.base_sequence = -1), sequence(0, -1));
+        assert_eq!(judge(|h| h.producer_epoch = -1), sequence(-1, 0));
+        let nobodys = judge(|h| (h.producer_id, h.attributes) = (-1, 1 << 4));
+        assert_eq!(nobodys, Err(Invalid::TransactionalWithoutProducer));
+    }
+
+    #[test]
+    fn damage_comes_before_every_other_rule() {
+        let mut batch = sound();
+        batch.header.count = 0;
+        assert!(matches!(validate_from_producer(&batch), Err(Invalid::Corrupt(BatchError::Crc { .. }))));
+    }
+
+    #[test]
+    fn a_partition_takes_exactly_one_batch() {
+        let bytes = Bytes::from(sound().to_parts().concat());
+        let from_producer = |bytes: &[u8]| Batch::from_producer(Some(&Chunks::from(Bytes::copy_from_slice(bytes))));
+        assert_eq!(from_producer(&bytes), Ok(sound()));
+        assert_eq!(Batch::from_producer(None), Err(Invalid::NoBatch));
+        assert_eq!(from_producer(b""), Err(Invalid::NoBatch));
+        assert_eq!(from_producer(&bytes.repeat(2)), Err(Invalid::NotOneBatch { bytes: bytes.len() }));
+        assert_eq!(from_producer(&[&bytes[..], &[0]].concat()), Err(Invalid::NotOneBatch { bytes: 1 }));
+        for len in 1..bytes.len() {
+            let cut = from_producer(&bytes[..len]);
+            assert!(matches!(cut, Err(Invalid::Corrupt(BatchError::Truncated { .. }))), "cut at {len}: {cut:?}");
+        }
+        let mut old = bytes.to_vec();
+        old[16] = 1;
+        assert_eq!(from_producer(&old), Err(Invalid::Magic { magic: 1 }));
+        let mut short = bytes.to_vec();
+        short[8..12].copy_from_slice(&7i32.to_be_bytes());
+        assert_eq!(from_producer(&short), Err(Invalid::Corrupt(BatchError::Length { batch_length: 7 })));
+    }
 }

@@ -19,23 +19,14 @@ const LEAST_BUFFER: usize = 1024;
 
 pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
     let mut decoder = MultiGzDecoder::new(body);
-    let mut records = vec![
-        0;
-        declared_size(body)
-            .clamp(LEAST_BUFFER, limit.max(LEAST_BUFFER))
-            .min(limit)
-    ];
+    let mut records = vec![0; declared_size(body).clamp(LEAST_BUFFER, limit.max(LEAST_BUFFER)).min(limit)];
     let mut filled = 0;
     loop {
         if filled == records.len() {
             if filled == limit {
                 // The limit is reached: one byte more is one too many, none is the end.
                 let more = decoder.read(&mut [0]).map_err(Fault::malformed)?;
-                return if more == 0 {
-                    Ok(records)
-                } else {
-                    Err(Fault::TooLarge)
-                };
+                return if more == 0 { Ok(records) } else { Err(Fault::TooLarge) };
             }
             // Exactly full at the end is the rule, since the trailer told the size. Whoever has more is given double.
             let mut probe = [0];
@@ -47,10 +38,7 @@ pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
             filled += 1;
             continue;
         }
-        match decoder
-            .read(&mut records[filled..])
-            .map_err(Fault::malformed)?
-        {
+        match decoder.read(&mut records[filled..]).map_err(Fault::malformed)? {
             0 => {
                 records.truncate(filled);
                 return Ok(records);
@@ -62,9 +50,7 @@ pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
 
 /// The last four bytes of a member: its size uncompressed, modulo 2^32. Cut to what deflate could make of these bytes.
 fn declared_size(body: &[u8]) -> usize {
-    let size = body
-        .last_chunk::<4>()
-        .map_or(0, |trailer| u32::from_le_bytes(*trailer) as usize);
+    let size = body.last_chunk::<4>().map_or(0, |trailer| u32::from_le_bytes(*trailer) as usize);
     size.min(body.len().saturating_mul(MOST_EXPANSION))
 }
 

@@ -45,10 +45,7 @@ pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
         }
         let block = frame.take((size & !STORED) as usize)?;
         if block.len() > descriptor.block_most {
-            return Err(Fault::malformed(format_args!(
-                "a block of {} bytes",
-                block.len()
-            )));
+            return Err(Fault::malformed(format_args!("a block of {} bytes", block.len())));
         }
         if descriptor.flags & BLOCK_CHECKSUMS != 0 {
             frame.checksum(block)?;
@@ -67,24 +64,14 @@ pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
     match (frame.rest.len(), descriptor.content_size) {
         (0, None) => Ok(records),
         (0, Some(size)) if size == records.len() as u64 => Ok(records),
-        (0, Some(size)) => Err(Fault::malformed(format_args!(
-            "{size} bytes declared, {} found",
-            records.len()
-        ))),
-        (more, _) => Err(Fault::malformed(format_args!(
-            "{more} bytes after the frame"
-        ))),
+        (0, Some(size)) => Err(Fault::malformed(format_args!("{size} bytes declared, {} found", records.len()))),
+        (more, _) => Err(Fault::malformed(format_args!("{more} bytes after the frame"))),
     }
 }
 
 /// Decompresses a block to the end of `records`. Its size is not written anywhere, so the room for it grows until it fits,
 /// up to the frame's block size or the limit.
-fn append_block(
-    records: &mut Vec<u8>,
-    block: &[u8],
-    descriptor: &Descriptor,
-    limit: usize,
-) -> Result<(), Fault> {
+fn append_block(records: &mut Vec<u8>, block: &[u8], descriptor: &Descriptor, limit: usize) -> Result<(), Fault> {
     let filled = records.len();
     let most = descriptor.block_most.min(limit - filled);
     let mut room = next_size(block.len().max(LEAST_BUFFER / 4), most).min(most);
@@ -94,11 +81,7 @@ fn append_block(
         let outcome = if descriptor.flags & INDEPENDENT != 0 || before.is_empty() {
             decompress_into(block, output)
         } else {
-            decompress_into_with_dict(
-                block,
-                output,
-                &before[before.len().saturating_sub(WINDOW)..],
-            )
+            decompress_into_with_dict(block, output, &before[before.len().saturating_sub(WINDOW)..])
         };
         match outcome {
             Ok(size) => {
@@ -129,19 +112,13 @@ struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     fn take(&mut self, n: usize) -> Result<&'a [u8], Fault> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(n)
-            .ok_or_else(|| Fault::malformed("the frame is cut off"))?;
+        let (taken, rest) = self.rest.split_at_checked(n).ok_or_else(|| Fault::malformed("the frame is cut off"))?;
         self.rest = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let (taken, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or_else(|| Fault::malformed("the frame is cut off"))?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(|| Fault::malformed("the frame is cut off"))?;
         self.rest = rest;
         Ok(*taken)
     }
@@ -174,31 +151,19 @@ impl<'a> Frame<'a> {
             0x70 => 4 << 20,
             other => return Err(Fault::malformed(format_args!("block size {other:#04x}"))),
         };
-        let content_size = if flags & CONTENT_SIZE == 0 {
-            None
-        } else {
-            Some(u64::from_le_bytes(self.array()?))
-        };
+        let content_size = if flags & CONTENT_SIZE == 0 { None } else { Some(u64::from_le_bytes(self.array()?)) };
         let summed = &from[..from.len() - self.rest.len()];
         let [checksum] = self.array()?;
         if checksum != (XxHash32::oneshot(0, summed) >> 8) as u8 {
-            return Err(Fault::malformed(
-                "the frame descriptor's checksum does not match",
-            ));
+            return Err(Fault::malformed("the frame descriptor's checksum does not match"));
         }
-        Ok(Descriptor {
-            flags,
-            block_most,
-            content_size,
-        })
+        Ok(Descriptor { flags, block_most, content_size })
     }
 }
 
 /// Independent blocks of 64 KiB without checksums, as Kafka's Java client writes them: it refuses linked ones.
 pub(super) fn compress(records: &[u8]) -> Vec<u8> {
-    let frame = FrameInfo::new()
-        .block_mode(BlockMode::Independent)
-        .block_size(BlockSize::Max64KB);
+    let frame = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
     let mut encoder = FrameEncoder::with_frame_info(frame, Vec::with_capacity(records.len() / 2));
     encoder.write_all(records).expect("a Vec takes every write");
     encoder.finish().expect("a Vec takes every write")

@@ -30,22 +30,17 @@ pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
         append_block(&mut records, body, limit)?;
         return Ok(records);
     }
-    let mut rest = body
-        .get(HEADER_LEN..)
-        .ok_or_else(|| Fault::malformed("the header is cut off"))?;
+    let mut rest = body.get(HEADER_LEN..).ok_or_else(|| Fault::malformed("the header is cut off"))?;
     if body[8..HEADER_LEN] != [VERSION.to_be_bytes(), VERSION.to_be_bytes()].concat() {
         return Err(Fault::malformed("an unknown version of the framing"));
     }
     while !rest.is_empty() {
-        let (length, after) = rest
-            .split_first_chunk()
-            .ok_or_else(|| Fault::malformed("a block's length is cut off"))?;
+        let (length, after) =
+            rest.split_first_chunk().ok_or_else(|| Fault::malformed("a block's length is cut off"))?;
         let length = i32::from_be_bytes(*length);
-        let length = usize::try_from(length)
-            .map_err(|_| Fault::malformed(format_args!("a block of {length} bytes")))?;
-        let (block, after) = after
-            .split_at_checked(length)
-            .ok_or_else(|| Fault::malformed("a block is cut off"))?;
+        let length =
+            usize::try_from(length).map_err(|_| Fault::malformed(format_args!("a block of {length} bytes")))?;
+        let (block, after) = after.split_at_checked(length).ok_or_else(|| Fault::malformed("a block is cut off"))?;
         append_block(&mut records, block, limit)?;
         rest = after;
     }
@@ -55,19 +50,14 @@ pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
 fn append_block(records: &mut Vec<u8>, block: &[u8], limit: usize) -> Result<(), Fault> {
     let size = decompress_len(block).map_err(Fault::malformed)?;
     if size > block.len().saturating_mul(MOST_EXPANSION) {
-        return Err(Fault::malformed(format_args!(
-            "a block of {} bytes cannot hold {size}",
-            block.len()
-        )));
+        return Err(Fault::malformed(format_args!("a block of {} bytes cannot hold {size}", block.len())));
     }
     let filled = records.len();
     if size > limit - filled {
         return Err(Fault::TooLarge);
     }
     records.resize(filled + size, 0);
-    Decoder::new()
-        .decompress(block, &mut records[filled..])
-        .map_err(Fault::malformed)?;
+    Decoder::new().decompress(block, &mut records[filled..]).map_err(Fault::malformed)?;
     Ok(())
 }
 
@@ -78,9 +68,7 @@ pub(super) fn compress(records: &[u8]) -> Vec<u8> {
     body.extend_from_slice(&VERSION.to_be_bytes());
     let mut encoder = Encoder::new();
     for block in records.chunks(BLOCK_LEN) {
-        let block = encoder
-            .compress_vec(block)
-            .expect("32 KiB are within snappy's 4 GiB");
+        let block = encoder.compress_vec(block).expect("32 KiB are within snappy's 4 GiB");
         body.extend_from_slice(&(block.len() as i32).to_be_bytes());
         body.extend_from_slice(&block);
     }

@@ -10,12 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const CODECS: [Compression; 4] = [
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
+const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
 /// Enough for anything these tests compress.
 const AMPLE: usize = 8 << 20;
@@ -27,9 +22,7 @@ fn decompress(codec: Compression, body: &[u8], limit: usize) -> Result<Bytes, Ba
 /// Text that compresses, but not to nothing, and spans several blocks of every codec.
 fn text(len: usize) -> Vec<u8> {
     (0u32..)
-        .flat_map(|n| {
-            format!("event {} of {};", n, n.wrapping_mul(2_654_435_761) >> 16).into_bytes()
-        })
+        .flat_map(|n| format!("event {} of {};", n, n.wrapping_mul(2_654_435_761) >> 16).into_bytes())
         .take(len)
         .collect()
 }
@@ -42,22 +35,10 @@ fn lz4_frame(info: FrameInfo, records: &[u8]) -> Vec<u8> {
 
 #[track_caller]
 fn check(case: &str, codec: Compression, body: &[u8], records: &[u8]) {
-    assert_eq!(
-        decompress(codec, body, AMPLE).as_deref(),
-        Ok(records),
-        "{case}"
-    );
-    assert_eq!(
-        decompress(codec, body, records.len()).as_deref(),
-        Ok(records),
-        "{case}, at the limit"
-    );
+    assert_eq!(decompress(codec, body, AMPLE).as_deref(), Ok(records), "{case}");
+    assert_eq!(decompress(codec, body, records.len()).as_deref(), Ok(records), "{case}, at the limit");
     if let Some(limit) = records.len().checked_sub(1) {
-        assert_eq!(
-            decompress(codec, body, limit),
-            Err(BatchError::TooLarge { limit }),
-            "{case}, one over the limit"
-        );
+        assert_eq!(decompress(codec, body, limit), Err(BatchError::TooLarge { limit }), "{case}, one over the limit");
     }
 }
 
@@ -73,67 +54,34 @@ fn what_other_writers_write_is_read() {
         }
     }
 
-    let two_members = [
-        Compression::Gzip.compress(short.clone()),
-        Compression::Gzip.compress(long.clone()),
-    ]
-    .concat();
-    check(
-        "gzip of two members",
-        Compression::Gzip,
-        &two_members,
-        &[&short[..], &long].concat(),
-    );
+    let two_members = [Compression::Gzip.compress(short.clone()), Compression::Gzip.compress(long.clone())].concat();
+    check("gzip of two members", Compression::Gzip, &two_members, &[&short[..], &long].concat());
 
     let bare = snap::raw::Encoder::new().compress_vec(&long).expect("fits");
-    check(
-        "bare snappy, as librdkafka writes it",
-        Compression::Snappy,
-        &bare,
-        &long,
-    );
+    check("bare snappy, as librdkafka writes it", Compression::Snappy, &bare, &long);
 
     let frame = FrameInfo::new().block_size(BlockSize::Max64KB);
     let linked = lz4_frame(frame.clone().block_mode(BlockMode::Linked), &long);
     check("lz4 of linked blocks", Compression::Lz4, &linked, &long);
-    let checked = lz4_frame(
-        frame.clone().block_checksums(true).content_checksum(true),
-        &long,
-    );
+    let checked = lz4_frame(frame.clone().block_checksums(true).content_checksum(true), &long);
     check("lz4 with checksums", Compression::Lz4, &checked, &long);
     let sized = lz4_frame(frame.content_size(Some(long.len() as u64)), &long);
     check("lz4 with its size", Compression::Lz4, &sized, &long);
     let wide = lz4_frame(FrameInfo::new().block_size(BlockSize::Max4MB), &zeroes);
-    check(
-        "lz4 in blocks of 4 MiB, as Go clients write it",
-        Compression::Lz4,
-        &wide,
-        &zeroes,
-    );
+    check("lz4 in blocks of 4 MiB, as Go clients write it", Compression::Lz4, &wide, &zeroes);
 
     let mut sizeless = ZstdEncoder::new(Vec::new(), 3).expect("a level");
     sizeless.write_all(&long).expect("memory");
-    check(
-        "zstd without its size, as Java writes it",
-        Compression::Zstd,
-        &sizeless.finish().expect("memory"),
-        &long,
-    );
+    check("zstd without its size, as Java writes it", Compression::Zstd, &sizeless.finish().expect("memory"), &long);
     let mut wide_window = ZstdEncoder::new(Vec::new(), 22).expect("a level");
     wide_window.write_all(&long).expect("memory");
-    check(
-        "zstd at level 22, its window 128 MiB",
-        Compression::Zstd,
-        &wide_window.finish().expect("memory"),
-        &long,
-    );
+    check("zstd at level 22, its window 128 MiB", Compression::Zstd, &wide_window.finish().expect("memory"), &long);
 }
 
 #[test]
 fn bytes_that_do_not_compress_are_stored() {
-    let noise: Vec<u8> = (0u32..200_000)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ (n >> 3) as u8)
-        .collect();
+    let noise: Vec<u8> =
+        (0u32..200_000).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ (n >> 3) as u8).collect();
     for codec in CODECS {
         check(codec.name(), codec, &codec.compress(noise.clone()), &noise);
     }
@@ -147,13 +95,9 @@ fn every_truncation_is_an_error() {
         for len in 0..body.len() {
             // A Java snappy body cut between its blocks is a whole one of fewer; the count of records finds it.
             let outcome = decompress(codec, &body[..len], AMPLE);
-            let whole_blocks = codec == Compression::Snappy
-                && outcome.as_ref().is_ok_and(|cut| records.starts_with(cut));
-            assert!(
-                outcome.is_err() || whole_blocks,
-                "{codec} cut at {len} of {}",
-                body.len()
-            );
+            let whole_blocks =
+                codec == Compression::Snappy && outcome.as_ref().is_ok_and(|cut| records.starts_with(cut));
+            assert!(outcome.is_err() || whole_blocks, "{codec} cut at {len} of {}", body.len());
         }
     }
 }
@@ -163,10 +107,7 @@ fn bytes_after_the_end_are_an_error() {
     for codec in CODECS {
         let body = [&codec.compress(text(500))[..], b"more"].concat();
         let outcome = decompress(codec, &body, AMPLE);
-        assert!(
-            matches!(outcome, Err(BatchError::Decompress { .. })),
-            "{codec}: {outcome:?}"
-        );
+        assert!(matches!(outcome, Err(BatchError::Decompress { .. })), "{codec}: {outcome:?}");
     }
 }
 
@@ -175,25 +116,15 @@ fn sizes_that_lie_get_no_memory() {
     #[track_caller]
     fn refused(codec: Compression, body: &[u8]) {
         let outcome = decompress(codec, body, AMPLE);
-        assert!(
-            matches!(outcome, Err(BatchError::Decompress { .. })),
-            "{codec}: {outcome:?}"
-        );
+        assert!(matches!(outcome, Err(BatchError::Decompress { .. })), "{codec}: {outcome:?}");
     }
     // Snappy: a block of 5 bytes that claims 4 MiB.
     refused(Compression::Snappy, &[0x80, 0x80, 0x80, 0x02, 0x00]);
     refused(
         Compression::Snappy,
-        &[
-            &b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x05"[..],
-            &[0x80, 0x80, 0x80, 0x02, 0],
-        ]
-        .concat(),
+        &[&b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x05"[..], &[0x80, 0x80, 0x80, 0x02, 0]].concat(),
     );
-    refused(
-        Compression::Snappy,
-        b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\xff\xff\xff\xff",
-    );
+    refused(Compression::Snappy, b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\xff\xff\xff\xff");
     refused(Compression::Snappy, b"\x82SNAPPY\0\0\0\0\x02\0\0\0\x01");
     // Gzip: the trailer's size changed.
     let mut body = Compression::Gzip.compress(text(500)).to_vec();
@@ -201,38 +132,19 @@ fn sizes_that_lie_get_no_memory() {
     body[at..].copy_from_slice(&(4u32 << 20).to_le_bytes());
     refused(Compression::Gzip, &body);
     // LZ4: the frame's size, and a header checksum that is right for it.
-    let mut unfinished =
-        FrameEncoder::with_frame_info(FrameInfo::new().content_size(Some(4 << 20)), Vec::new());
+    let mut unfinished = FrameEncoder::with_frame_info(FrameInfo::new().content_size(Some(4 << 20)), Vec::new());
     unfinished.write_all(b"short").expect("memory");
     unfinished.flush().expect("memory");
-    refused(
-        Compression::Lz4,
-        &[&unfinished.into_inner()[..], &[0; 4]].concat(),
-    );
+    refused(Compression::Lz4, &[&unfinished.into_inner()[..], &[0; 4]].concat());
     // Zstd: beyond the limit by its own account.
     let body = Compression::Zstd.compress(vec![0; 4 << 20]);
-    assert_eq!(
-        decompress(Compression::Zstd, &body, 1 << 20),
-        Err(BatchError::TooLarge { limit: 1 << 20 })
-    );
+    assert_eq!(decompress(Compression::Zstd, &body, 1 << 20), Err(BatchError::TooLarge { limit: 1 << 20 }));
 }
 
 #[test]
 fn names_and_ids_are_kafkas() {
-    let names: Vec<_> = Compression::ALL
-        .iter()
-        .map(|codec| (codec.id(), codec.name()))
-        .collect();
-    assert_eq!(
-        names,
-        [
-            (0, "none"),
-            (1, "gzip"),
-            (2, "snappy"),
-            (3, "lz4"),
-            (4, "zstd")
-        ]
-    );
+    let names: Vec<_> = Compression::ALL.iter().map(|codec| (codec.id(), codec.name())).collect();
+    assert_eq!(names, [(0, "none"), (1, "gzip"), (2, "snappy"), (3, "lz4"), (4, "zstd")]);
     assert_eq!(Compression::from_id(4), Some(Compression::Zstd));
     assert_eq!(Compression::from_id(5), None);
 }
@@ -258,11 +170,7 @@ fn a_gibibyte_stops_at_the_limit() {
     let mut lz4 = FrameEncoder::new(Vec::new());
     zeroes_through(&mut lz4, GIBIBYTE / 16);
     let java_block = &Compression::Snappy.compress(vec![0; 32 * 1024])[16..];
-    let snappy = [
-        &b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01"[..],
-        &java_block.repeat(GIBIBYTE / 16 / (32 * 1024)),
-    ]
-    .concat();
+    let snappy = [&b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01"[..], &java_block.repeat(GIBIBYTE / 16 / (32 * 1024))].concat();
 
     for (codec, body) in [
         (Compression::Zstd, zstd.finish().expect("memory")),
@@ -270,11 +178,7 @@ fn a_gibibyte_stops_at_the_limit() {
         (Compression::Lz4, lz4.finish().expect("memory")),
         (Compression::Snappy, snappy),
     ] {
-        assert_eq!(
-            decompress(codec, &body, LIMIT),
-            Err(BatchError::TooLarge { limit: LIMIT }),
-            "{codec}"
-        );
+        assert_eq!(decompress(codec, &body, LIMIT), Err(BatchError::TooLarge { limit: LIMIT }), "{codec}");
     }
 }
 

@@ -5,8 +5,7 @@
 //! room grows until everything fits.
 
 use zstd::zstd_safe::{
-    CompressionLevel, DCtx, compress as compress_frame, compress_bound, get_error_name,
-    get_frame_content_size,
+    CompressionLevel, DCtx, compress as compress_frame, compress_bound, get_error_name, get_frame_content_size,
 };
 
 use super::{Fault, next_size};
@@ -29,8 +28,7 @@ pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
         Ok(None) => next_size(body.len().max(LEAST_BUFFER / 4), limit).min(limit),
         Err(_) => return Err(Fault::malformed("not a zstd frame")),
     };
-    let mut context =
-        DCtx::try_create().ok_or_else(|| Fault::malformed("no memory for a zstd context"))?;
+    let mut context = DCtx::try_create().ok_or_else(|| Fault::malformed("no memory for a zstd context"))?;
     loop {
         let mut records = Vec::with_capacity(room);
         match context.decompress(&mut records, body) {
