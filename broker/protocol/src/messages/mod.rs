@@ -55,3 +55,6 @@ const fn all<M: Message>() -> (ApiKey, i16, i16) {
 const fn last<M: Message>() -> i16 {
     *M::VERSIONS.end()
 }
+
+#[cfg(test)]
+mod tests;
