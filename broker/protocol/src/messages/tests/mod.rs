@@ -3,6 +3,7 @@
 
 mod golden;
 mod hostile;
+mod nulls;
 mod oracle;
 mod tree;
 
