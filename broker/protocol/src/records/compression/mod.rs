@@ -4,7 +4,8 @@
 //! buffer, allocated at a size within the caller's limit, and ends with [`BatchError::TooLarge`] where that is too small.
 //! A size that a body declares is a hint within the limit, never a promise. Where nothing tells the size, a buffer that
 //! proves too small is dropped before a larger one is tried. Beside the buffer stands only what a codec needs to work at
-//! all: some 45 KiB of window and tables (gzip), a context of about 100 KiB (zstd), nothing (snappy, lz4).
+//! all: at most 256 KiB for gzip (window, tables, a header's optional fields), about 100 KiB for zstd (its context), nothing
+//! for snappy and lz4.
 //!
 //! Levels are the defaults of Kafka's `compression.*.level`: a rebuilt batch costs about what its producer paid.
 
