@@ -1,4 +1,1 @@
-//! The broker: everything that serves, and the `sluice` command.
-#![forbid(unsafe_code)]
-
-pub mod admin;
+//! broker

@@ -1,2 +1,1 @@
-//! Real events and the walkthrough that sends them: see README.md beside this folder.
-#![forbid(unsafe_code)]
+//! examples

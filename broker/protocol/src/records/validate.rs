@@ -146,7 +146,8 @@ pub fn validate_from_producer(batch: &Batch) -> Result<(), Invalid> {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::{BatchBuilder, BatchHeader, Compression, NO_HEADERS};
+    use super::super::golden::NO_HEADERS;
+    use super::super::{BatchBuilder, BatchHeader, Compression};
     use super::*;
 
     /// Two records of an idempotent producer.
