@@ -1,1 +1,4 @@
-//! broker
+//! The broker: everything that serves, and the `sluice` command.
+#![forbid(unsafe_code)]
+
+pub mod admin;

@@ -1,1 +1,38 @@
-//! tests
+//! Real brokers for tests of the whole: processes on free ports, TLS with certificates of their own, a ZooKeeper each, and
+//! the clients that people use.
+//!
+//! ```text
+//!   Sluice::start()          a ZooKeeper (java), a `sluice broker`, a folder, a CA: all gone when it is dropped
+//!     .kill() .restart() …   what happens to brokers
+//!     .rdkafka() .kcat() …   who talks to them: clients/
+//!     .gate() .view()        what is bound, through the command line as a user would
+//!     .stored()              what is in the segment files
+//! ```
+//! In reading order: [`sluice`](Sluice), `process`, `zookeeper`, `certificates`, `binaries`, `run`, [`clients`], `stored`.
+//! Nothing here sleeps: each wait is for an event and has a limit, after which the test fails and shows what the processes
+//! said.
+#![forbid(unsafe_code)]
+
+mod binaries;
+mod certificates;
+pub mod clients;
+mod earthquakes;
+mod process;
+mod run;
+mod sluice;
+mod stored;
+mod zookeeper;
+
+pub use binaries::plugin_file;
+pub use certificates::{Certificates, Identity};
+pub use earthquakes::{earthquakes, earthquakes_file};
+pub use process::Process;
+pub use run::{Ran, run};
+pub use sluice::{Plugin, Sluice, SluiceBuilder};
+pub use stored::stored_batches;
+pub use zookeeper::ZooKeeper;
+
+use std::time::Duration;
+
+/// How long anything may take that ought to take a second: two busy cores and a cold Java are slow, a hang is slower.
+pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -21,77 +21,29 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("sluice-storage", &["sluice-protocol"]),
     ("sluice-cluster", &["sluice-protocol"]),
     ("sluice-plugin-host", &["sluice-protocol"]),
-    (
-        "sluice",
-        &[
-            "sluice-protocol",
-            "sluice-storage",
-            "sluice-cluster",
-            "sluice-plugin-host",
-            "sluice-plugin-kit",
-        ],
-    ),
-    ("sluice-plugin-kit", &[]),
+    ("sluice", &["sluice-protocol", "sluice-storage", "sluice-cluster", "sluice-plugin-host", "sluice-plugin-kit"]),
     ("sluice-sdk-macros", &[]),
+    ("sluice-plugin-kit", &[]),
     ("sluice-sdk", &["sluice-sdk-macros"]),
     ("redact", &["sluice-sdk"]),
     ("select", &["sluice-sdk"]),
-    (
-        "sluice-examples",
-        &["sluice", "sluice-protocol", "sluice-sdk"],
-    ),
-    (
-        "sluice-tests",
-        &["sluice", "sluice-protocol", "sluice-examples"],
-    ),
+    ("sluice-examples", &["sluice", "sluice-protocol", "sluice-sdk"]),
+    ("sluice-tests", &["sluice", "sluice-protocol", "sluice-examples"]),
 ];
 
 /// Crates from outside that only some of ours may name, and what that keeps possible.
 const NAMED_ONLY_BY: &[(&str, &[&str], &str)] = &[
-    (
-        "wasmtime",
-        &["sluice-plugin-host"],
-        "the engine is one crate's business",
-    ),
-    (
-        "zookeeper-client",
-        &["sluice"],
-        "coordination is behind one trait",
-    ),
-    (
-        "tokio",
-        &["sluice", "sluice-tests"],
-        "decisions, bytes and plugins are synchronous",
-    ),
-    (
-        "rustls",
-        &["sluice", "sluice-tests"],
-        "only the broker does network IO",
-    ),
-    (
-        "kafka-protocol",
-        &["sluice-protocol"],
-        "the oracle of differential tests, not fit for the data path",
-    ),
+    ("wasmtime", &["sluice-plugin-host"], "the engine is one crate's business"),
+    ("zookeeper-client", &["sluice"], "coordination is behind one trait"),
+    ("tokio", &["sluice", "sluice-tests"], "decisions, bytes and plugins are synchronous"),
+    ("rustls", &["sluice", "sluice-tests"], "only the broker does network IO"),
+    ("kafka-protocol", &["sluice-protocol"], "the oracle of differential tests, not fit for the data path"),
 ];
 
 /// What a file of `folder` must not say: the crate's promise in its own words.
 const UNSAID: &[(&str, &[&str])] = &[
-    (
-        "broker/cluster/src",
-        &[
-            "std::fs",
-            "std::net",
-            "Instant::now",
-            "SystemTime",
-            "rand::",
-            "getrandom",
-        ],
-    ),
-    (
-        "broker/protocol/src",
-        &["std::net", "Instant::now", "SystemTime"],
-    ),
+    ("broker/cluster/src", &["std::fs", "std::net", "Instant::now", "SystemTime", "rand::", "getrandom"]),
+    ("broker/protocol/src", &["std::net", "Instant::now", "SystemTime"]),
     ("broker/storage/src", &["std::net"]),
 ];
 
@@ -100,10 +52,7 @@ fn no_file_is_longer_than_it_should_be() {
     let tree = Tree::read();
     assert_none(tree.sources().filter_map(|(path, text)| {
         let lines = text.lines().count();
-        let allowed = LONGER
-            .iter()
-            .find(|(longer, ..)| path == *longer)
-            .map_or(LINES_MAX, |&(_, lines, _)| lines);
+        let allowed = LONGER.iter().find(|(longer, ..)| path == *longer).map_or(LINES_MAX, |&(_, lines, _)| lines);
         (lines > allowed).then(|| format!("{path}: {lines} lines, {allowed} allowed"))
     }));
 }
@@ -111,72 +60,42 @@ fn no_file_is_longer_than_it_should_be() {
 #[test]
 fn every_rust_file_opens_with_its_story() {
     let tree = Tree::read();
-    assert_none(
-        tree.rust()
-            .filter(|(_, text)| !text.starts_with("//!"))
-            .map(|(path, _)| path.to_owned()),
-    );
+    assert_none(tree.rust().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path.to_owned()));
 }
 
 #[test]
 fn unsafe_code_is_forbidden_in_every_host_crate() {
     let tree = Tree::read();
-    assert_none(
-        metadata()
-            .workspace_packages()
-            .into_iter()
-            .flat_map(|package| {
-                // The guest's bindings need unsafe code, and loading our own compiled cache is one unsafe call.
-                let denies = package.name.starts_with("sluice-sdk")
-                    || package.name.as_str() == "sluice-plugin-host"
-                    || tree
-                        .relative(package.manifest_path.as_std_path())
-                        .starts_with("plugins/");
-                let wanted = if denies {
-                    "unsafe_code)]"
-                } else {
-                    "#![forbid(unsafe_code)]"
-                };
-                let roots = package
-                    .targets
-                    .iter()
-                    .filter(|target| target.is_lib() || target.is_bin() || target.is_proc_macro());
-                roots
-                    .map(|target| tree.relative(target.src_path.as_std_path()))
-                    .filter(|root| !tree.text(root).contains(wanted))
-                    .map(|root| format!("{root}: no {wanted}"))
-                    .collect::<Vec<_>>()
-            }),
-    );
+    assert_none(metadata().workspace_packages().into_iter().flat_map(|package| {
+        // The guest's bindings need unsafe code, and loading our own compiled cache is one unsafe call.
+        let denies = package.name.starts_with("sluice-sdk")
+            || package.name.as_str() == "sluice-plugin-host"
+            || tree.relative(package.manifest_path.as_std_path()).starts_with("plugins/");
+        let wanted = if denies { "unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+        let roots =
+            package.targets.iter().filter(|target| target.is_lib() || target.is_bin() || target.is_proc_macro());
+        roots
+            .map(|target| tree.relative(target.src_path.as_std_path()))
+            .filter(|root| !tree.text(root).contains(wanted))
+            .map(|root| format!("{root}: no {wanted}"))
+            .collect::<Vec<_>>()
+    }));
 }
 
 #[test]
 fn crates_depend_in_one_direction() {
     let metadata = metadata();
-    let ours: BTreeSet<&str> = metadata
-        .workspace_packages()
-        .iter()
-        .map(|package| package.name.as_str())
-        .collect();
+    let ours: BTreeSet<&str> = metadata.workspace_packages().iter().map(|package| package.name.as_str()).collect();
     let table: BTreeMap<&str, &[&str]> = MAY_DEPEND_ON.iter().copied().collect();
-    assert_eq!(
-        ours,
-        table.keys().copied().collect(),
-        "every crate of the workspace has its row"
-    );
-    assert_none(
-        metadata
-            .workspace_packages()
-            .into_iter()
-            .flat_map(|package| {
-                let allowed = table[package.name.as_str()];
-                let named = dependencies(package).filter(|name| ours.contains(name.as_str()));
-                named
-                    .filter(|name| !allowed.contains(&name.as_str()))
-                    .map(|name| format!("{} depends on {name}", package.name))
-                    .collect::<Vec<_>>()
-            }),
-    );
+    assert_none(ours.iter().filter(|name| !table.contains_key(*name)).map(|name| format!("{name} has no row")));
+    assert_none(metadata.workspace_packages().into_iter().flat_map(|package| {
+        let allowed = table[package.name.as_str()];
+        let named = dependencies(package).filter(|name| ours.contains(name.as_str()));
+        named
+            .filter(|name| !allowed.contains(&name.as_str()))
+            .map(|name| format!("{} depends on {name}", package.name))
+            .collect::<Vec<_>>()
+    }));
 }
 
 #[test]
@@ -194,11 +113,8 @@ fn some_crates_are_named_in_one_place() {
 #[test]
 fn the_zookeeper_client_is_named_in_one_file() {
     let tree = Tree::read();
-    let naming: Vec<&str> = tree
-        .rust()
-        .filter(|(_, text)| text.contains(concat!("zookeeper", "_client")))
-        .map(|(path, _)| path)
-        .collect();
+    let naming: Vec<&str> =
+        tree.rust().filter(|(_, text)| text.contains(concat!("zookeeper", "_client"))).map(|(path, _)| path).collect();
     assert!(naming.len() <= 1, "named in {naming:?}");
 }
 
@@ -206,9 +122,7 @@ fn the_zookeeper_client_is_named_in_one_file() {
 fn crates_keep_what_their_story_promises() {
     let tree = Tree::read();
     assert_none(UNSAID.iter().flat_map(|&(folder, words)| {
-        let files = tree
-            .rust()
-            .filter(move |(path, _)| path.starts_with(folder));
+        let files = tree.rust().filter(move |(path, _)| path.starts_with(folder));
         files.flat_map(move |(path, text)| {
             words
                 .iter()
@@ -223,22 +137,13 @@ fn no_module_is_named_for_having_no_name() {
     let tree = Tree::read();
     let nameless = ["util", "utils", "common", "helper", "helpers", "misc"];
     assert_none(tree.rust().filter_map(|(path, text)| {
-        let in_path = Path::new(path)
-            .with_extension("")
-            .iter()
-            .any(|part| nameless.iter().any(|name| part == *name));
+        let in_path = Path::new(path).with_extension("").iter().any(|part| nameless.iter().any(|name| part == *name));
         let declared = code_lines(text).any(|line| {
-            let declaration = line
-                .trim_start()
-                .trim_start_matches("pub ")
-                .trim_start_matches("pub(crate) ");
-            nameless.iter().any(|name| {
-                declaration.starts_with(&format!("mod {name}")) && declaration.ends_with(['{', ';'])
-            }) && nameless.contains(
-                &declaration
-                    .trim_start_matches("mod ")
-                    .trim_end_matches([' ', '{', ';']),
-            )
+            let declaration = line.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+            nameless
+                .iter()
+                .any(|name| declaration.starts_with(&format!("mod {name}")) && declaration.ends_with(['{', ';']))
+                && nameless.contains(&declaration.trim_start_matches("mod ").trim_end_matches([' ', '{', ';']))
         });
         (in_path || declared).then(|| path.to_owned())
     }));
@@ -256,9 +161,7 @@ fn nothing_is_left_for_later_in_the_code() {
     ];
     assert_none(tree.files.iter().flat_map(|(path, text)| {
         let found = words.iter().filter(|word| text.contains(**word));
-        found
-            .map(|word| format!("{path}: {word}"))
-            .collect::<Vec<_>>()
+        found.map(|word| format!("{path}: {word}")).collect::<Vec<_>>()
     }));
 }
 
@@ -266,22 +169,12 @@ fn nothing_is_left_for_later_in_the_code() {
 fn make_explains_every_target_in_one_line() {
     let tree = Tree::read();
     let targets = tree.make_targets();
-    let phony: BTreeSet<&str> = tree
-        .text("Makefile")
-        .lines()
-        .find_map(|line| line.strip_prefix(".PHONY: "))
-        .unwrap_or("")
-        .split(' ')
-        .collect();
-    assert_eq!(
-        phony,
-        targets.keys().copied().collect::<BTreeSet<_>>(),
-        ".PHONY lists the targets"
-    );
-    assert_none(targets.iter().filter_map(|(target, recipe)| {
-        (recipe.len() != 1 || !tree.text("Makefile").contains(&format!("{target}: ## ")))
-            .then(|| format!("make {target}: no explanation, or {} lines", recipe.len()))
-    }));
+    let phony: BTreeSet<&str> =
+        tree.text("Makefile").lines().find_map(|line| line.strip_prefix(".PHONY: ")).unwrap_or("").split(' ').collect();
+    assert_eq!(phony, targets.keys().copied().collect::<BTreeSet<_>>(), ".PHONY lists the targets");
+    let explained = |target: &str| tree.text("Makefile").contains(&format!("{target}: ## "));
+    let odd = targets.iter().filter(|(target, recipe)| recipe.len() != 1 || !explained(target));
+    assert_none(odd.map(|(target, recipe)| format!("make {target}: no explanation, or {} lines", recipe.len())));
 }
 
 #[test]
@@ -290,21 +183,11 @@ fn the_documents_name_only_make_targets_that_exist() {
     let targets = tree.make_targets();
     assert_none(tree.documents().flat_map(|(path, text)| {
         let commands =
-            text.split("make ")
-                .skip(1)
-                .zip(text.split("make "))
-                .filter(|(_, before)| {
-                    before.ends_with(['`', '\n'])
-                        || before.ends_with("$ ")
-                        || before.ends_with("&& ")
-                });
+            text.split("make ").skip(1).zip(text.split("make ")).filter(|(_, before)| {
+                before.ends_with(['`', '\n']) || before.ends_with("$ ") || before.ends_with("&& ")
+            });
         commands
-            .map(|(after, _)| {
-                after
-                    .split(|c: char| !c.is_ascii_lowercase())
-                    .next()
-                    .unwrap_or_default()
-            })
+            .map(|(after, _)| after.split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default())
             .filter(|target| !target.is_empty() && !targets.contains_key(target))
             .map(|target| format!("{path}: make {target}"))
             .collect::<Vec<_>>()
@@ -315,20 +198,10 @@ fn the_documents_name_only_make_targets_that_exist() {
 fn every_link_in_the_documents_leads_somewhere() {
     let tree = Tree::read();
     assert_none(tree.documents().flat_map(|(path, text)| {
-        let folder = tree
-            .root
-            .join(path)
-            .parent()
-            .map(Path::to_path_buf)
-            .unwrap_or_default();
-        let targets = text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split([')', '#']).next());
+        let folder = tree.root.join(path).parent().map(Path::to_path_buf).unwrap_or_default();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
         targets
-            .filter(|target| {
-                !target.is_empty() && !target.contains("://") && !folder.join(target).exists()
-            })
+            .filter(|target| !target.is_empty() && !target.contains("://") && !folder.join(target).exists())
             .map(|target| format!("{path}: {target}"))
             .collect::<Vec<_>>()
     }));
@@ -354,34 +227,18 @@ fn the_documents_a_reader_expects_are_there() {
         "wit/batch-layout.md",
         "examples/README.md",
     ];
-    assert_none(
-        readmes
-            .chain(expected.map(str::to_owned))
-            .filter(|path| !tree.root.join(path).is_file()),
-    );
+    assert_none(readmes.chain(expected.map(str::to_owned)).filter(|path| !tree.root.join(path).is_file()));
 }
 
 #[test]
 fn the_code_map_shows_every_crate() {
     let tree = Tree::read();
     let map = tree.text("ARCHITECTURE.md");
-    assert_none(
-        metadata()
-            .workspace_packages()
-            .into_iter()
-            .filter_map(|package| {
-                let folder = tree.relative(
-                    package
-                        .manifest_path
-                        .parent()
-                        .expect("a manifest is in a folder")
-                        .as_std_path(),
-                );
-                let shown =
-                    map.contains(&format!("`{folder}/`")) || map.contains(&format!("{folder}/)"));
-                (!shown).then_some(folder)
-            }),
-    );
+    assert_none(metadata().workspace_packages().into_iter().filter_map(|package| {
+        let folder = tree.relative(package.manifest_path.parent().expect("a manifest is in a folder").as_std_path());
+        let shown = map.contains(&format!("`{folder}/`")) || map.contains(&format!("{folder}/)"));
+        (!shown).then_some(folder)
+    }));
 }
 
 /// The text files of the checkout, by their path from its root.
@@ -395,34 +252,22 @@ impl Tree {
     fn read() -> Self {
         let root = metadata().workspace_root.into_std_path_buf();
         let kept = |entry: &walkdir::DirEntry| {
-            !matches!(
-                entry.file_name().to_str(),
-                Some(".git" | "target" | "node_modules" | "__pycache__")
-            )
+            !matches!(entry.file_name().to_str(), Some(".git" | "target" | "node_modules" | "__pycache__"))
         };
         let files = walkdir::WalkDir::new(&root)
             .into_iter()
             .filter_entry(kept)
             .map(|entry| entry.expect("the checkout can be read"));
-        let files =
-            files.filter(|entry| entry.file_type().is_file() && is_written_by_hand(entry.path()));
+        let files = files.filter(|entry| entry.file_type().is_file() && is_written_by_hand(entry.path()));
         let files = files.map(|entry| {
-            let path = entry
-                .path()
-                .strip_prefix(&root)
-                .expect("it was found under the root")
-                .to_string_lossy()
-                .into_owned();
+            let path =
+                entry.path().strip_prefix(&root).expect("it was found under the root").to_string_lossy().into_owned();
             (
                 path,
-                fs::read_to_string(entry.path())
-                    .unwrap_or_else(|error| panic!("{}: {error}", entry.path().display())),
+                fs::read_to_string(entry.path()).unwrap_or_else(|error| panic!("{}: {error}", entry.path().display())),
             )
         });
-        Self {
-            files: files.collect(),
-            root,
-        }
+        Self { files: files.collect(), root }
     }
 
     fn rust(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -430,12 +275,8 @@ impl Tree {
     }
 
     fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
-        let source = |path: &str| {
-            [".rs", ".py", ".java", ".wit"]
-                .iter()
-                .any(|end| path.ends_with(end))
-                || !path.contains('.')
-        };
+        let source =
+            |path: &str| [".rs", ".py", ".java", ".wit"].iter().any(|end| path.ends_with(end)) || !path.contains('.');
         self.files
             .iter()
             .map(|(path, text)| (path.as_str(), text.as_str()))
@@ -443,23 +284,15 @@ impl Tree {
     }
 
     fn documents(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_str()))
-            .filter(|(path, _)| path.ends_with(".md"))
+        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str())).filter(|(path, _)| path.ends_with(".md"))
     }
 
     fn text(&self, path: &str) -> &str {
-        self.files
-            .get(path)
-            .unwrap_or_else(|| panic!("{path} is not there"))
+        self.files.get(path).unwrap_or_else(|| panic!("{path} is not there"))
     }
 
     fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .into_owned()
+        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
     }
 
     /// Every target of the Makefile with the lines of its recipe.
@@ -468,13 +301,11 @@ impl Tree {
         let mut current = None;
         for line in self.text("Makefile").lines() {
             if let Some(step) = line.strip_prefix('\t') {
-                targets
-                    .get_mut(current.expect("a recipe follows its target"))
-                    .expect("it was entered")
-                    .push(step);
-            } else if let Some((target, _)) = line.split_once(':').filter(|(target, _)| {
-                target.chars().all(|c| c.is_ascii_lowercase()) && !target.is_empty()
-            }) {
+                targets.get_mut(current.expect("a recipe follows its target")).expect("it was entered").push(step);
+            } else if let Some((target, _)) = line
+                .split_once(':')
+                .filter(|(target, _)| target.chars().all(|c| c.is_ascii_lowercase()) && !target.is_empty())
+            {
                 targets.entry(target).or_default();
                 current = Some(target);
             }
@@ -488,11 +319,8 @@ fn is_written_by_hand(path: &Path) -> bool {
     let known = ["rs", "md", "toml", "wit", "py", "java", "xml", "txt"];
     path.extension().map_or_else(
         || {
-            path.parent().is_some_and(|folder| {
-                [".ci", "scripts", "examples"]
-                    .iter()
-                    .any(|name| folder.ends_with(name))
-            }) || path.ends_with("Makefile")
+            path.parent().is_some_and(|folder| [".ci", "scripts", "examples"].iter().any(|name| folder.ends_with(name)))
+                || path.ends_with("Makefile")
         },
         |extension| known.iter().any(|known| extension == *known),
     )
@@ -500,17 +328,12 @@ fn is_written_by_hand(path: &Path) -> bool {
 
 /// Lines that are not comments.
 fn code_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
+    text.lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
 /// Names of all crates a package depends on to build or to be tested.
 fn dependencies(package: &Package) -> impl Iterator<Item = String> {
-    let kinds = [
-        DependencyKind::Normal,
-        DependencyKind::Build,
-        DependencyKind::Development,
-    ];
+    let kinds = [DependencyKind::Normal, DependencyKind::Build, DependencyKind::Development];
     package
         .dependencies
         .iter()
@@ -519,10 +342,7 @@ fn dependencies(package: &Package) -> impl Iterator<Item = String> {
 }
 
 fn metadata() -> Metadata {
-    MetadataCommand::new()
-        .no_deps()
-        .exec()
-        .expect("cargo describes the workspace")
+    MetadataCommand::new().no_deps().exec().expect("cargo describes the workspace")
 }
 
 /// Fails with all that breaks the rule, so that one run shows the whole of it.

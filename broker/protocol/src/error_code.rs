@@ -6,12 +6,13 @@
 use std::fmt;
 
 macro_rules! error_codes {
-    ($($code:literal $variant:ident $name:literal $retriable:ident $message:literal,)*) => {
+    ($($(#[$default:ident])? $code:literal $variant:ident $name:literal $retriable:ident $message:literal,)*) => {
         /// What went wrong, as it goes over the wire: an `int16`.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
         pub enum ErrorCode {
             $(
                 #[doc = $message]
+                $(#[$default])?
                 $variant,
             )*
             /// A code newer than this table.
@@ -78,6 +79,7 @@ macro_rules! retriable {
 
 error_codes! {
     -1 UnknownServerError "UNKNOWN_SERVER_ERROR" final "The server experienced an unexpected error when processing the request.",
+    #[default]
     0 None "NONE" final "No error.",
     1 OffsetOutOfRange "OFFSET_OUT_OF_RANGE" final "The requested offset is not within the range of offsets maintained by the server.",
     2 CorruptMessage "CORRUPT_MESSAGE" retriable "This message has failed its CRC checksum, exceeds the valid size, has a null key for a compacted topic, or is otherwise corrupt.",
@@ -219,12 +221,6 @@ impl ErrorCode {
     #[must_use]
     pub const fn is_none(self) -> bool {
         matches!(self, Self::None)
-    }
-}
-
-impl Default for ErrorCode {
-    fn default() -> Self {
-        Self::None
     }
 }
 

@@ -73,16 +73,8 @@ impl Reader {
     #[must_use]
     pub fn new(frame: Chunks) -> Self {
         let end = frame.len();
-        // The list of pieces is part of what the frame already takes, and records come out as slices of it.
-        let list = frame.parts().len() * size_of::<Bytes>();
-        let mut reader = Self {
-            frame,
-            piece: 0,
-            offset: 0,
-            position: 0,
-            end,
-            budget: end.saturating_mul(BYTES_ALLOCATED_PER_BYTE) + list,
-        };
+        let budget = end.saturating_mul(BYTES_ALLOCATED_PER_BYTE);
+        let mut reader = Self { frame, piece: 0, offset: 0, position: 0, end, budget };
         reader.leave_spent_pieces();
         reader
     }
@@ -166,14 +158,16 @@ impl Reader {
     }
 
     /// The next `length` bytes, in the pieces they arrived in.
+    ///
+    /// Their list is not charged: all such lists together have at most two entries for each piece of the frame, so they
+    /// follow from how the frame was received and not from what it says.
     pub(crate) fn chunks(&mut self, length: usize) -> Result<Chunks, DecodeError> {
         self.require(length)?;
         if self.contiguous().len() >= length {
             let chunks = self.piece_of(length);
             return Ok(chunks.into());
         }
-        let count = self.pieces_within(length);
-        let mut pieces = self.list(count)?;
+        let mut pieces = Vec::with_capacity(self.pieces_within(length));
         let end = self.position + length;
         while self.position < end {
             let part = self.contiguous().len().min(end - self.position);

@@ -17,6 +17,11 @@
 //! for every version. A field that may be null and has no default of its own starts as null, not as Kafka's empty string:
 //! absence reads as absence.
 
+#[cfg(test)]
+pub(crate) mod any;
+#[cfg(test)]
+mod tests;
+
 use std::ops::RangeInclusive;
 
 use crate::reader::Length;
@@ -206,7 +211,7 @@ impl Wire for Option<Chunks> {
 impl Wire for Vec<Part> {
     fn read(reader: &mut Reader, at: At) -> Result<Self, DecodeError> {
         let records = <Option<Chunks> as Wire>::read(reader, at)?.unwrap_or_default();
-        let mut parts = reader.list(records.parts().len())?;
+        let mut parts = reader.list(usize::from(!records.is_empty()))?;
         parts.extend(records.parts().iter().cloned().map(Part::Bytes));
         Ok(parts)
     }
@@ -222,7 +227,7 @@ impl Wire for Vec<Part> {
 macro_rules! message {
     (
         $(#[$doc:meta])*
-        pub $name:ident {
+        $visibility:vis $name:ident {
             $($field:ident: $type:ty [$($versions:tt)+] $(nullable [$($nullable:tt)+])? $(= $default:expr)?,)*
         }
         $(tagged {
@@ -232,14 +237,14 @@ macro_rules! message {
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $name {
+        $visibility struct $name {
             $(
-                #[doc = concat!("Versions ", stringify!($($versions)+), $(", null in ", stringify!($($nullable)+),)? $(" by default ", stringify!($default),)? ".")]
-                pub $field: $type,
+                #[doc = concat!("Versions ", stringify!($($versions)+), $(", null in ", stringify!($($nullable)+),)? $(", by default ", stringify!($default),)? ".")]
+                $visibility $field: $type,
             )*
             $($(
                 #[doc = concat!("Tag ", stringify!($tag), ", versions ", stringify!($($tagged_versions)+), $(", by default ", stringify!($tagged_default),)? ".")]
-                pub $tagged: $tagged_type,
+                $visibility $tagged: $tagged_type,
             )*)?
         }
 
@@ -300,7 +305,32 @@ macro_rules! message {
             }
         }
 
+        #[cfg(test)]
+        impl $crate::wire::any::Any for $name {
+            fn any(dice: &mut $crate::wire::any::Dice, at: $crate::wire::At) -> Self {
+                let mut message = Self::default();
+                $(
+                    if $crate::wire::has!(at.version, $($versions)+) {
+                        let at = $crate::wire::At { nullable: $crate::wire::nullable!(at.version $(, $($nullable)+)?), ..at };
+                        message.$field = $crate::wire::any::Any::any(dice, at);
+                    }
+                )*
+                $($(
+                    if $crate::wire::has!(at.version, $($tagged_versions)+) {
+                        message.$tagged = $crate::wire::any::Any::any(dice, $crate::wire::At { nullable: true, ..at });
+                    }
+                )*)?
+                message
+            }
+        }
+
         $(
+            // The header of a frame is read by the table of keys, the message after it by this one.
+            const _: () = assert!(
+                $crate::ApiKey::$key.is_flexible($flexible) && !$crate::ApiKey::$key.is_flexible($flexible - 1),
+                "the table of keys says otherwise"
+            );
+
             impl $crate::Message for $name {
                 const KEY: $crate::ApiKey = $crate::ApiKey::$key;
                 const VERSIONS: std::ops::RangeInclusive<i16> = $first..=$last;

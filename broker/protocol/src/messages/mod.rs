@@ -1,7 +1,8 @@
 //! The messages, one file per call, each a table of its fields and the versions that have them.
 //!
 //! Fields, versions and defaults are those of Kafka 4.3's schemas; names are Kafka's in snake case. The exception is a field
-//! that may be null and has no default of its own, which starts as null here.
+//! that may be null and has no default of its own, which starts as null here. The structs are reached through this module;
+//! should two calls come to share a name for different structs, through their calls' modules.
 
 use crate::{ApiKey, Message};
 
@@ -18,17 +19,36 @@ pub mod list_offsets;
 pub mod metadata;
 pub mod produce;
 
-pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
-pub use delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
-pub use describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
-pub use describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
-pub use fetch::{FetchRequest, FetchResponse};
-pub use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+pub use api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
+pub use create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs, CreatableTopicResult,
+    CreateTopicsRequest, CreateTopicsResponse,
+};
+pub use delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
+pub use describe_cluster::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
+pub use describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
+    DescribeConfigsResult, DescribeConfigsSynonym,
+};
+pub use fetch::{
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, ForgottenTopic, PartitionData, ReplicaState, SnapshotId,
+};
+pub use find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 pub use init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
-pub use metadata::{MetadataRequest, MetadataResponse};
-pub use produce::{ProduceRequest, ProduceResponse};
+pub use leader::{LeaderIdAndEpoch, NodeEndpoint};
+pub use list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+    ListOffsetsTopicResponse,
+};
+pub use metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+pub use produce::{
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData, TopicProduceResponse,
+};
 
 /// The calls this codec has, each with its first and last version, as ApiVersions tells them.
 ///
@@ -55,3 +75,6 @@ const fn all<M: Message>() -> (ApiKey, i16, i16) {
 const fn last<M: Message>() -> i16 {
     *M::VERSIONS.end()
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,12 +95,12 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchBuilder, Compression, TimestampType, golden};
+    use super::super::{BatchBuilder, Compression, NO_HEADERS, TimestampType};
     use super::*;
 
     fn batch(value: &str) -> Bytes {
         let mut builder = BatchBuilder::new(Compression::None);
-        builder.push(1_000, None, Some(value.as_bytes()), golden::NO_HEADERS);
+        builder.push(1_000, None, Some(value.as_bytes()), NO_HEADERS);
         builder.build()
     }
 

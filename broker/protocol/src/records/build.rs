@@ -12,6 +12,9 @@ use super::{Batch, BatchHeader, Chunks, Compression, HEADER_LEN, LOG_OVERHEAD, M
 /// The leader epoch of a batch no leader has appended yet.
 const NO_LEADER_EPOCH: i32 = -1;
 
+/// For a record without headers: an empty list whose type is known.
+pub const NO_HEADERS: [(&str, Option<&[u8]>); 0] = [];
+
 /// Makes a batch as a producer does: offsets from 0, one after the other.
 #[derive(Debug)]
 pub struct BatchBuilder {
@@ -296,7 +299,6 @@ fn put_varlong(to: &mut Vec<u8>, value: i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::golden::NO_HEADERS;
     use super::*;
 
     /// Five records of an idempotent producer, appended at offset 100 under epoch 4.

@@ -8,6 +8,9 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+/// Room taken when a second piece comes: what 64 KiB arrive in over TLS, whose records carry 16 KiB.
+const PIECES_EXPECTED: usize = 4;
+
 /// A byte string in pieces. Equal to another when the bytes are, wherever either is cut.
 #[derive(Clone, Default)]
 pub struct Chunks {
@@ -58,7 +61,9 @@ impl Chunks {
             Pieces::Many(pieces) => pieces.push(piece),
             one @ Pieces::One(_) => {
                 if let Pieces::One(first) = std::mem::take(one) {
-                    *one = Pieces::Many(vec![first, piece]);
+                    let mut pieces = Vec::with_capacity(PIECES_EXPECTED);
+                    pieces.extend([first, piece]);
+                    *one = Pieces::Many(pieces);
                 }
             }
             none @ Pieces::None => *none = Pieces::One(piece),

@@ -7,9 +7,6 @@ use bytes::Bytes;
 
 use super::{Batch, BatchError, Chunks, Compression, Rebuild};
 
-/// For records without headers, whose types have to be named somewhere.
-pub(super) const NO_HEADERS: [(&str, Option<&[u8]>); 0] = [];
-
 const BASE_TIMESTAMP: i64 = 1_700_000_000_000;
 
 /// Enough for every golden batch.

@@ -23,7 +23,7 @@ mod parts;
 mod validate;
 
 pub use batch::Batch;
-pub use build::{BatchBuilder, Rebuild, empty_batch, empty_control_batch};
+pub use build::{BatchBuilder, NO_HEADERS, Rebuild, empty_batch, empty_control_batch};
 pub use chunks::Chunks;
 pub use compression::Compression;
 pub use decode::{DecodedBatch, Headers, Record, Records};

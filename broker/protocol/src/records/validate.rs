@@ -146,8 +146,7 @@ pub fn validate_from_producer(batch: &Batch) -> Result<(), Invalid> {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::golden::NO_HEADERS;
-    use super::super::{BatchBuilder, BatchHeader, Compression};
+    use super::super::{BatchBuilder, BatchHeader, Compression, NO_HEADERS};
     use super::*;
 
     /// Two records of an idempotent producer.

@@ -4,15 +4,16 @@
 //!   magic u32 | flags u8 | block size u8 | content size u64? | checksum u8 | (size u32 | block | xxh32?)* | 0u32 | xxh32?
 //! ```
 //! Little-endian. Read by hand rather than through a stream decoder: that keeps buffers of up to 12 MiB beside the output,
-//! and takes a frame without its end mark for a whole one, which the Java consumer does not.
+//! and takes a frame without its end mark for a whole one, which the Java consumer does not. What the blocks become is
+//! counted first, by walking their sequences without copying, so that the output is allocated once and never too large.
 
 use std::io::Write;
 
-use lz4_flex::block::{DecompressError, decompress_into, decompress_into_with_dict};
+use lz4_flex::block::{decompress_into, decompress_into_with_dict};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use twox_hash::XxHash32;
 
-use super::{Fault, next_size};
+use super::Fault;
 
 const MAGIC: [u8; 4] = 0x184D_2204u32.to_le_bytes();
 
@@ -31,81 +32,61 @@ const STORED: u32 = 1 << 31;
 /// How far back a block may refer into those before it.
 const WINDOW: usize = 64 * 1024;
 
-/// The least buffer tried for a block whose size nothing tells.
-const LEAST_BUFFER: usize = 4 * 1024;
+/// The least a match copies: what its length counts from.
+const LEAST_MATCH: usize = 4;
+
+/// The value of a length's four bits that says more bytes follow.
+const LONG: u8 = 15;
 
 pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
     let mut frame = Frame { rest: body };
     let descriptor = frame.descriptor()?;
-    let mut records = Vec::new();
-    loop {
-        let size = frame.u32()?;
-        if size == 0 {
-            break;
-        }
-        let block = frame.take((size & !STORED) as usize)?;
-        if block.len() > descriptor.block_most {
-            return Err(Fault::malformed(format_args!("a block of {} bytes", block.len())));
-        }
-        if descriptor.flags & BLOCK_CHECKSUMS != 0 {
-            frame.checksum(block)?;
-        }
-        if size & STORED == 0 {
-            append_block(&mut records, block, &descriptor, limit)?;
-        } else if block.len() > limit - records.len() {
-            return Err(Fault::TooLarge);
-        } else {
-            records.extend_from_slice(block);
-        }
+    let mut records = vec![0; frame.clone().expanded_len(&descriptor, limit)?];
+    let mut filled = 0;
+    while let Some(block) = frame.block(&descriptor)? {
+        let (before, output) = records.split_at_mut(filled);
+        let window = &before[before.len().saturating_sub(WINDOW)..];
+        filled += match block {
+            Block::Stored(bytes) => {
+                let output = output.get_mut(..bytes.len()).ok_or_else(|| Fault::malformed("a block grew"))?;
+                output.copy_from_slice(bytes);
+                bytes.len()
+            }
+            Block::Compressed(bytes) if descriptor.flags & INDEPENDENT != 0 || window.is_empty() => {
+                decompress_into(bytes, output).map_err(Fault::malformed)?
+            }
+            Block::Compressed(bytes) => decompress_into_with_dict(bytes, output, window).map_err(Fault::malformed)?,
+        };
+    }
+    // Counted and made are two readings of the same bytes; should they ever differ, no half-filled buffer goes on.
+    if filled != records.len() {
+        return Err(Fault::malformed(format_args!("{filled} bytes where {} were counted", records.len())));
     }
     if descriptor.flags & CONTENT_CHECKSUM != 0 {
         frame.checksum(&records)?;
     }
-    match (frame.rest.len(), descriptor.content_size) {
+    match (frame.rest.len(), descriptor.content_len) {
         (0, None) => Ok(records),
-        (0, Some(size)) if size == records.len() as u64 => Ok(records),
-        (0, Some(size)) => Err(Fault::malformed(format_args!("{size} bytes declared, {} found", records.len()))),
+        (0, Some(len)) if len == records.len() as u64 => Ok(records),
+        (0, Some(len)) => Err(Fault::malformed(format_args!("{len} bytes declared, {} found", records.len()))),
         (more, _) => Err(Fault::malformed(format_args!("{more} bytes after the frame"))),
-    }
-}
-
-/// Decompresses a block to the end of `records`. Its size is not written anywhere, so the room for it grows until it fits,
-/// up to the frame's block size or the limit.
-fn append_block(records: &mut Vec<u8>, block: &[u8], descriptor: &Descriptor, limit: usize) -> Result<(), Fault> {
-    let filled = records.len();
-    let most = descriptor.block_most.min(limit - filled);
-    let mut room = next_size(block.len().max(LEAST_BUFFER / 4), most).min(most);
-    loop {
-        records.resize(filled + room, 0);
-        let (before, output) = records.split_at_mut(filled);
-        let outcome = if descriptor.flags & INDEPENDENT != 0 || before.is_empty() {
-            decompress_into(block, output)
-        } else {
-            decompress_into_with_dict(block, output, &before[before.len().saturating_sub(WINDOW)..])
-        };
-        match outcome {
-            Ok(size) => {
-                records.truncate(filled + size);
-                return Ok(());
-            }
-            Err(DecompressError::OutputTooSmall { .. }) if room < most => {
-                room = next_size(room, most);
-            }
-            Err(DecompressError::OutputTooSmall { .. }) if most < descriptor.block_most => {
-                return Err(Fault::TooLarge);
-            }
-            Err(cause) => return Err(Fault::malformed(cause)),
-        }
     }
 }
 
 struct Descriptor {
     flags: u8,
+    /// The most that a block becomes.
     block_most: usize,
-    content_size: Option<u64>,
+    content_len: Option<u64>,
 }
 
-/// What is left of a frame.
+enum Block<'a> {
+    Stored(&'a [u8]),
+    Compressed(&'a [u8]),
+}
+
+/// What is left of a frame, or of a block.
+#[derive(Clone)]
 struct Frame<'a> {
     rest: &'a [u8],
 }
@@ -123,16 +104,72 @@ impl<'a> Frame<'a> {
         Ok(*taken)
     }
 
-    fn u32(&mut self) -> Result<u32, Fault> {
-        self.array().map(u32::from_le_bytes)
-    }
-
     fn checksum(&mut self, of: &[u8]) -> Result<(), Fault> {
-        if self.u32()? == XxHash32::oneshot(0, of) {
+        if u32::from_le_bytes(self.array()?) == XxHash32::oneshot(0, of) {
             Ok(())
         } else {
             Err(Fault::malformed("a checksum does not match"))
         }
+    }
+
+    /// The next block, or none at the end mark.
+    fn block(&mut self, descriptor: &Descriptor) -> Result<Option<Block<'a>>, Fault> {
+        let size = u32::from_le_bytes(self.array()?);
+        if size == 0 {
+            return Ok(None);
+        }
+        let bytes = self.take((size & !STORED) as usize)?;
+        if descriptor.flags & BLOCK_CHECKSUMS != 0 {
+            self.checksum(bytes)?;
+        }
+        Ok(Some(if size & STORED == 0 { Block::Compressed(bytes) } else { Block::Stored(bytes) }))
+    }
+
+    /// What the blocks from here on become.
+    fn expanded_len(mut self, descriptor: &Descriptor, limit: usize) -> Result<usize, Fault> {
+        let mut total = 0;
+        while let Some(block) = self.block(descriptor)? {
+            let len = match block {
+                Block::Stored(bytes) => bytes.len(),
+                Block::Compressed(bytes) => Frame { rest: bytes }.expanded_block_len()?,
+            };
+            if len > descriptor.block_most {
+                return Err(Fault::malformed(format_args!("a block of {len} bytes")));
+            }
+            total += len;
+            if total > limit {
+                return Err(Fault::TooLarge);
+            }
+        }
+        Ok(total)
+    }
+
+    /// What one block becomes: its literals, and what its matches copy (`doc/lz4_Block_format.md`).
+    fn expanded_block_len(mut self) -> Result<usize, Fault> {
+        let mut total = 0;
+        loop {
+            let [token] = self.array()?;
+            let literals = self.run(token >> 4)?;
+            self.take(literals)?;
+            total += literals;
+            if self.rest.is_empty() {
+                return Ok(total);
+            }
+            let _offset: [u8; 2] = self.array()?;
+            total += self.run(token & 0x0f)? + LEAST_MATCH;
+        }
+    }
+
+    /// A length that starts with these four bits.
+    fn run(&mut self, bits: u8) -> Result<usize, Fault> {
+        let mut len = usize::from(bits);
+        let mut more = bits == LONG;
+        while more {
+            let [byte] = self.array()?;
+            len += usize::from(byte);
+            more = byte == u8::MAX;
+        }
+        Ok(len)
     }
 
     fn descriptor(&mut self) -> Result<Descriptor, Fault> {
@@ -151,13 +188,13 @@ impl<'a> Frame<'a> {
             0x70 => 4 << 20,
             other => return Err(Fault::malformed(format_args!("block size {other:#04x}"))),
         };
-        let content_size = if flags & CONTENT_SIZE == 0 { None } else { Some(u64::from_le_bytes(self.array()?)) };
+        let content_len = if flags & CONTENT_SIZE == 0 { None } else { Some(u64::from_le_bytes(self.array()?)) };
         let summed = &from[..from.len() - self.rest.len()];
         let [checksum] = self.array()?;
         if checksum != (XxHash32::oneshot(0, summed) >> 8) as u8 {
             return Err(Fault::malformed("the frame descriptor's checksum does not match"));
         }
-        Ok(Descriptor { flags, block_most, content_size })
+        Ok(Descriptor { flags, block_most, content_len })
     }
 }
 

@@ -1,9 +1,11 @@
 //! The five codecs of a batch's body, each under a bound.
 //!
 //! A body says little of what it becomes: 32 KiB of zstd can be 1 GiB of records. So every codec decompresses into one
-//! buffer that never grows beyond the caller's limit, and stops there with [`BatchError::TooLarge`]. A size that a body
-//! declares is a hint within that limit, never a promise. Beside the buffer stands only what a codec needs to work at all:
-//! a window of 32 KiB (gzip), a context of about 100 KiB (zstd), nothing (snappy, lz4).
+//! buffer, allocated at a size within the caller's limit, and ends with [`BatchError::TooLarge`] where that is too small.
+//! A size that a body declares is a hint within the limit, never a promise. Where nothing tells the size, a buffer that
+//! proves too small is dropped before a larger one is tried. Beside the buffer stands only what a codec needs to work at
+//! all: at most 256 KiB for gzip (window, tables, a header's optional fields), about 100 KiB for zstd (its context), nothing
+//! for snappy and lz4.
 //!
 //! Levels are the defaults of Kafka's `compression.*.level`: a rebuilt batch costs about what its producer paid.
 

@@ -25,40 +25,69 @@ const BLOCK_LEN: usize = 32 * 1024;
 const MOST_EXPANSION: usize = 22;
 
 pub(super) fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Fault> {
-    let mut records = Vec::new();
-    if body.first_chunk() != Some(MAGIC) {
-        append_block(&mut records, body, limit)?;
-        return Ok(records);
+    // Every block declares what it becomes, so the whole is known before any of it is made.
+    let mut len = 0usize;
+    for block in blocks(body)? {
+        len = len.saturating_add(declared_len(block?)?);
+        if len > limit {
+            return Err(Fault::TooLarge);
+        }
     }
-    let mut rest = body.get(HEADER_LEN..).ok_or_else(|| Fault::malformed("the header is cut off"))?;
-    if body[8..HEADER_LEN] != [VERSION.to_be_bytes(), VERSION.to_be_bytes()].concat() {
-        return Err(Fault::malformed("an unknown version of the framing"));
-    }
-    while !rest.is_empty() {
-        let (length, after) =
-            rest.split_first_chunk().ok_or_else(|| Fault::malformed("a block's length is cut off"))?;
-        let length = i32::from_be_bytes(*length);
-        let length =
-            usize::try_from(length).map_err(|_| Fault::malformed(format_args!("a block of {length} bytes")))?;
-        let (block, after) = after.split_at_checked(length).ok_or_else(|| Fault::malformed("a block is cut off"))?;
-        append_block(&mut records, block, limit)?;
-        rest = after;
+    let mut records = vec![0; len];
+    let mut filled = 0;
+    for block in blocks(body)? {
+        filled += Decoder::new().decompress(block?, &mut records[filled..]).map_err(Fault::malformed)?;
     }
     Ok(records)
 }
 
-fn append_block(records: &mut Vec<u8>, block: &[u8], limit: usize) -> Result<(), Fault> {
-    let size = decompress_len(block).map_err(Fault::malformed)?;
-    if size > block.len().saturating_mul(MOST_EXPANSION) {
-        return Err(Fault::malformed(format_args!("a block of {} bytes cannot hold {size}", block.len())));
+fn declared_len(block: &[u8]) -> Result<usize, Fault> {
+    let len = decompress_len(block).map_err(Fault::malformed)?;
+    if len > block.len().saturating_mul(MOST_EXPANSION) {
+        return Err(Fault::malformed(format_args!("a block of {} bytes cannot hold {len}", block.len())));
     }
-    let filled = records.len();
-    if size > limit - filled {
-        return Err(Fault::TooLarge);
+    Ok(len)
+}
+
+/// The blocks of a body; a bare one is its only block.
+fn blocks(body: &[u8]) -> Result<Blocks<'_>, Fault> {
+    if body.first_chunk() != Some(MAGIC) {
+        return Ok(Blocks { bare: Some(body), framed: &[] });
     }
-    records.resize(filled + size, 0);
-    Decoder::new().decompress(block, &mut records[filled..]).map_err(Fault::malformed)?;
-    Ok(())
+    let (header, framed) =
+        body.split_at_checked(HEADER_LEN).ok_or_else(|| Fault::malformed("the header is cut off"))?;
+    if header[MAGIC.len()..] != [VERSION.to_be_bytes(), VERSION.to_be_bytes()].concat() {
+        return Err(Fault::malformed("an unknown version of the framing"));
+    }
+    Ok(Blocks { bare: None, framed })
+}
+
+struct Blocks<'a> {
+    bare: Option<&'a [u8]>,
+    framed: &'a [u8],
+}
+
+impl<'a> Blocks<'a> {
+    fn next_framed(&mut self) -> Result<&'a [u8], Fault> {
+        let (len, rest) = self.framed.split_first_chunk().ok_or_else(|| Fault::malformed("a length is cut off"))?;
+        let len = i32::from_be_bytes(*len);
+        let len = usize::try_from(len).map_err(|_| Fault::malformed(format_args!("a block of {len} bytes")))?;
+        let (block, rest) = rest.split_at_checked(len).ok_or_else(|| Fault::malformed("a block is cut off"))?;
+        self.framed = rest;
+        Ok(block)
+    }
+}
+
+impl<'a> Iterator for Blocks<'a> {
+    type Item = Result<&'a [u8], Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.bare.take() {
+            Some(block) => Some(Ok(block)),
+            None if self.framed.is_empty() => None,
+            None => Some(self.next_framed()),
+        }
+    }
 }
 
 pub(super) fn compress(records: &[u8]) -> Vec<u8> {
