@@ -1,5 +1,5 @@
-//! Frames that Kafka's own classes wrote: read, found to hold what was put in, written again byte for byte, and cut short at
-//! every place.
+//! Frames that Kafka's own classes wrote (golden/generate makes them): read, found to hold what was put in, written again byte
+//! for byte, and cut short at every place.
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ fn frames_of_kafka_itself() {
 
 fn check<Ours: Tested>() {
     let mut versions = Vec::new();
-    for line in include_str!("golden.txt").lines().filter(|line| line.split(' ').next() == Some(Ours::NAME)) {
+    for line in include_str!("golden/frames.txt").lines().filter(|line| line.split(' ').next() == Some(Ours::NAME)) {
         let [_, version, kind, frame] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("four words: {line}") };
         let at = format!("{} v{version}, {kind}", Ours::NAME);
         let version = version.parse().expect("a version");
@@ -105,7 +105,7 @@ const ABSENT: [i64; 6] = [0, -1, 1, i32::MIN as i64, i32::MAX as i64, i64::MAX];
 
 const CORRELATION_ID: i32 = 0x0102_0304;
 
-/// FNV-1a and two steps to spread it, since it is cut to as few as seven bits.
+/// FNV-1a and two steps to spread it, since it is cut to as few as seven bits; as in GoldenFrames.java.
 fn hash(text: &str) -> u64 {
     let fnv = text
         .bytes()
