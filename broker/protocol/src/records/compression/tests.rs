@@ -4,6 +4,7 @@ use std::io::Write;
 
 use ::zstd::stream::write::Encoder as ZstdEncoder;
 use bytes::Bytes;
+use flate2::GzBuilder;
 use flate2::write::GzEncoder;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use proptest::prelude::*;
@@ -39,7 +40,11 @@ fn lz4_frame(info: FrameInfo, records: &[u8]) -> Vec<u8> {
 
 #[track_caller]
 fn check(case: &str, codec: Compression, body: &[u8], records: &[u8]) {
-    assert_eq!(decompress(codec, body, AMPLE).as_deref(), Ok(records), "{case}");
+    let whole = Chunks::from(Bytes::copy_from_slice(body));
+    let cost = allocation_counter::measure(|| {
+        assert_eq!(codec.decompress(&whole, AMPLE).as_deref(), Ok(records), "{case}");
+    });
+    assert!(cost.bytes_max <= (AMPLE + BESIDE) as u64, "{case}: {cost:?}");
     assert_eq!(decompress(codec, body, records.len()).as_deref(), Ok(records), "{case}, at the limit");
     if let Some(limit) = records.len().checked_sub(1) {
         assert_eq!(decompress(codec, body, limit), Err(BatchError::TooLarge { limit }), "{case}, one over the limit");
@@ -60,6 +65,12 @@ fn what_other_writers_write_is_read() {
 
     let two_members = [Compression::Gzip.compress(short.clone()), Compression::Gzip.compress(long.clone())].concat();
     check("gzip of two members", Compression::Gzip, &two_members, &[&short[..], &long].concat());
+
+    let field = vec![b'a'; 60_000];
+    let described = GzBuilder::new().extra(&*field).filename(&*field).comment(&*field);
+    let mut described = described.write(Vec::new(), flate2::Compression::new(1));
+    described.write_all(&short).expect("memory");
+    check("gzip with every field in its header", Compression::Gzip, &described.finish().expect("memory"), &short);
 
     let bare = snap::raw::Encoder::new().compress_vec(&long).expect("fits");
     check("bare snappy, as librdkafka writes it", Compression::Snappy, &bare, &long);
