@@ -1,4 +1,6 @@
-//! The broker: everything that serves, and the `sluice` command.
+//! The broker: everything behind the `sluice` binary.
+
 #![forbid(unsafe_code)]
 
-pub mod admin;
+pub mod config;
+pub mod net;

@@ -1,0 +1,156 @@
+//! The broker's configuration: read from file, environment and flags, checked whole, and typed, once, at the start.
+//!
+//! ```text
+//!   file, SLUICE_*, --set ──Entry──> Resolved (names known, values of their kind) ──> BrokerConfig (typed, consistent)
+//! ```
+//! Names are Kafka's, so that a `server.properties` works as it is; ours begin with `sluice.`. A name that nobody knows is
+//! an error with a suggestion, and a setting that Kafka knows and this broker does not act on is refused by name: an
+//! operator who writes a line may rely on it. [`key::Key`] rows are the only place where a setting is declared.
+
+mod broker;
+mod describe;
+mod kafka_names;
+mod key;
+mod listeners;
+mod resolved;
+mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod topic;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use broker::{BROKER_KEYS, BrokerSettings};
+pub use describe::{ConfigSource, Described, Shown, Synonym};
+pub use key::{BadValue, Key, Kind};
+pub use resolved::{Problem, ProblemKind, Resolved, Setting, broker_key, broker_keys};
+pub use source::{Entry, Origin, SourceError, from_environment, from_file, from_flags};
+pub use topic::{
+    TOPIC_DEFAULT_KEYS, TOPIC_KEYS, TopicConfig, TopicConfigError, TopicDefaultSettings, TopicDefaults,
+    check_topic_config, topic_key,
+};
+
+use crate::net::{Limits, NetConfig};
+
+/// A configuration that a broker can run with.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// The settings as they are written, typed.
+    pub settings: BrokerSettings,
+    /// What topics inherit.
+    pub topics: TopicDefaults,
+    /// Listeners, TLS, limits on connections.
+    pub net: NetConfig,
+    /// The folder that holds the topics.
+    pub log_dir: PathBuf,
+    /// What was set, and where.
+    pub resolved: Resolved,
+}
+
+/// Why there is no configuration to run with.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A source cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Settings are wrong, each of these.
+    #[error("{}", Lines(.0))]
+    Settings(Vec<Problem>),
+}
+
+struct Lines<'a>(&'a [Problem]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl BrokerConfig {
+    /// Reads the configuration of `sluice broker`: `file`, then the environment's variables, then `--set` flags, each
+    /// over the one before.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut entries = file.map(from_file).transpose()?.unwrap_or_default();
+        entries.extend(from_environment(environment));
+        entries.extend(from_flags(flags)?);
+        Self::from_entries(entries)
+    }
+
+    /// Checks and types entries, of which a later one overrules an earlier one.
+    pub fn from_entries(entries: impl IntoIterator<Item = Entry>) -> Result<Self, ConfigError> {
+        let resolved = Resolved::new(entries).map_err(ConfigError::Settings)?;
+        let settings = BrokerSettings::read(|name| resolved.text_or_default(name)).map_err(unfit)?;
+        // Read for their kinds alone: what they come to is in the topics' defaults.
+        TopicDefaultSettings::read(|name| resolved.text(name)).map_err(unfit)?;
+        let mut problems = Vec::new();
+        let log_dir = log_dir(&settings, &resolved).map_err(|problem| problems.push(problem)).ok();
+        let listeners = listeners::listeners(&settings, &resolved).map_err(|more| problems.extend(more)).ok();
+        let (Some(log_dir), Some(listeners)) = (log_dir, listeners) else {
+            return Err(ConfigError::Settings(problems));
+        };
+        let net = NetConfig { listeners, limits: limits(&settings) };
+        let topics = TopicDefaults::new(|name| resolved.text(name));
+        Ok(Self { settings, topics, net, log_dir, resolved })
+    }
+}
+
+/// A text passed its row's check and does not fit its field all the same, as 2^63 - 1 does not fit a smaller machine's
+/// `usize`.
+fn unfit(name: &'static str) -> ConfigError {
+    let kind = ProblemKind::Conflict {
+        name: name.to_owned(),
+        why: "has a value beyond what this machine can count".to_owned(),
+    };
+    ConfigError::Settings(vec![Problem { origin: Origin::Default, kind }])
+}
+
+fn log_dir(settings: &BrokerSettings, resolved: &Resolved) -> Result<PathBuf, Problem> {
+    let problem = |name: &str, why: &str| {
+        Err(Problem {
+            origin: resolved.origin(name),
+            kind: ProblemKind::Conflict { name: name.to_owned(), why: why.to_owned() },
+        })
+    };
+    match (settings.log_dirs.as_deref(), settings.log_dir.as_deref()) {
+        (Some([only]), _) => Ok(PathBuf::from(only)),
+        (Some([]) | None, Some(only)) if !only.is_empty() => Ok(PathBuf::from(only)),
+        (Some([]) | None, _) => problem("log.dirs", "is not set: say in which folder topics are kept"),
+        (Some(_), _) => problem("log.dirs", "names several folders, and sluice keeps topics in one so far"),
+    }
+}
+
+fn limits(settings: &BrokerSettings) -> Limits {
+    Limits {
+        frame_bytes_max: settings.socket_request_max_bytes,
+        memory_bytes_max: settings.network_memory_bytes_max,
+        inflight_bytes_max: settings.inflight_bytes_max,
+        connections_max: settings.max_connections,
+        connections_per_ip_max: settings.max_connections_per_ip,
+        idle_max: millis(settings.connections_max_idle_ms),
+        frame_age_while_short_max: millis(settings.frame_timeout_ms),
+        handshake_timeout: millis(settings.handshake_timeout_ms),
+    }
+}
+
+/// The longest duration a setting can ask for: a year. Timers cannot count to 2^63 ms, and nobody waits that long.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Milliseconds of a setting whose row takes no negative number.
+pub(crate) fn millis(setting: i64) -> Duration {
+    Duration::from_millis(setting.unsigned_abs()).min(DURATION_MAX)
+}
