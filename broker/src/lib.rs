@@ -1,6 +1,6 @@
-//! The broker: everything behind the `sluice` binary.
-
+//! The broker: everything that serves, and the `sluice` command.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod config;
 pub mod net;
