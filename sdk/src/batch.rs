@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str;
 
+use crate::Kind;
 use crate::layout::{BATCH_HEADER_LEN, BATCH_MAGIC, COLUMN_ALIGN, Columns, LOG_APPEND_TIME, NULL_BIT, VERSION};
 
 /// Records of one partition, in offset order, as the broker handed them over in one call.
@@ -143,6 +144,12 @@ impl<'a> Batch<'a> {
         self.log_append_time
     }
 
+    /// Where the plugin is bound: a gate's records have no offsets yet.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        if self.base_offset < 0 { Kind::Gate } else { Kind::View }
+    }
+
     /// The columns that crossed: those the plugin asked for.
     #[must_use]
     pub fn columns(&self) -> Columns {
@@ -224,7 +231,7 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn offset(&self) -> Option<i64> {
         let delta = i32::from_le_bytes(self.batch.offset_deltas[self.index]);
-        (self.batch.base_offset >= 0).then(|| self.batch.base_offset + i64::from(delta))
+        (self.batch.kind() == Kind::View).then(|| self.batch.base_offset + i64::from(delta))
     }
 
     /// Its timestamp, in milliseconds since 1970. Panics if timestamps were not asked for.

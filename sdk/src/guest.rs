@@ -46,8 +46,9 @@ impl<P: Plugin> Slot<P> {
     pub fn init(&self, kind: Kind, config: &str) -> Result<Columns, String> {
         log_panics();
         let instance = Instance::init(kind, config)?;
+        let columns = instance.columns();
         self.0.replace(Some(instance));
-        Ok(P::COLUMNS)
+        Ok(columns)
     }
 
     /// Answers a batch.

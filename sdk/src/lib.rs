@@ -43,6 +43,7 @@ mod batch;
 #[cfg(target_arch = "wasm32")]
 mod guest;
 mod host;
+pub mod json;
 mod layout;
 pub mod log;
 pub mod metrics;

@@ -29,10 +29,11 @@ impl Display for Kind {
 pub trait Plugin: 'static {
     /// Its configuration: what the binding's JSON becomes.
     type Config: DeserializeOwned;
-    /// The columns it wants to see.
-    const COLUMNS: Columns;
     /// Where it may be bound.
     const KINDS: &'static [Kind];
+
+    /// The columns it wants to see, given its configuration.
+    fn columns(config: &Self::Config) -> Columns;
 
     /// Whether the configuration serves a binding of this kind; the error is what the operator reads.
     fn check(config: &Self::Config, kind: Kind) -> Result<(), String>;
@@ -58,6 +59,11 @@ impl<P: Plugin> Instance<P> {
         let config = read(text).map_err(|e| format!("configuration: {e}"))?;
         P::check(&config, kind).map_err(|e| format!("configuration: {e}"))?;
         Ok(Self { kind, config })
+    }
+
+    /// The columns to pack.
+    pub fn columns(&self) -> Columns {
+        P::columns(&self.config)
     }
 
     /// A packed batch in, packed verdicts out.

@@ -52,7 +52,7 @@ fn every_verdict_crosses() {
     assert_eq!((gate.counter("seen"), gate.gauge("longest")), (6, Some(5.0)));
 
     let [keep, drop, reject, nothing, other, null] = records;
-    let rejected = gate.through([keep.clone(), reject.clone()]).unwrap_err();
+    let rejected = gate.through([keep.clone(), reject]).unwrap_err();
     assert_eq!(rejected, DriverError::Rejected(vec![(1, "record 1 at 5".to_owned())]));
     let mut passed = gate.through([keep, drop, nothing, other, null]).unwrap().into_iter();
     let mut next = || passed.next().map(|record| (record.key, record.value, record.headers.len()));

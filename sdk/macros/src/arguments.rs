@@ -19,14 +19,20 @@ const GATE: Kind = Kind { name: "gate", variant: "Gate" };
 const VIEW: Kind = Kind { name: "view", variant: "View" };
 
 /// The columns, as they are written.
-const COLUMNS: [&str; 4] = ["keys", "values", "headers", "timestamps"];
+const COLUMN_NAMES: [&str; 4] = ["keys", "values", "headers", "timestamps"];
+
+/// What a plugin asks to see.
+enum Columns {
+    Named(Vec<Ident>),
+    /// A function of the configuration.
+    Chosen(Path),
+}
 
 /// The attribute's arguments.
 pub(crate) struct Arguments {
     /// In the order gate, view; not empty.
     pub(crate) kinds: Vec<Kind>,
-    /// None: all.
-    columns: Option<Vec<Ident>>,
+    columns: Option<Columns>,
     pub(crate) check: Option<Path>,
     pub(crate) batch: bool,
 }
@@ -41,11 +47,12 @@ impl Arguments {
         }
     }
 
-    /// The columns as an expression.
+    /// The columns as an expression, in which `config` is the configuration.
     pub(crate) fn columns(&self) -> Tokens {
         match &self.columns {
             None => quote!(::sluice_sdk::Columns::ALL),
-            Some(named) => named.iter().fold(quote!(::sluice_sdk::Columns::NONE), |all, column| {
+            Some(Columns::Chosen(path)) => quote!(#path(config)),
+            Some(Columns::Named(named)) => named.iter().fold(quote!(::sluice_sdk::Columns::NONE), |all, column| {
                 let column = format_ident!("{}", column.to_string().to_uppercase(), span = column.span());
                 quote!(#all.and(::sluice_sdk::Columns::#column))
             }),
@@ -86,14 +93,18 @@ impl Parse for Arguments {
     }
 }
 
-fn columns(input: ParseStream<'_>) -> Result<Vec<Ident>> {
+fn columns(input: ParseStream<'_>) -> Result<Columns> {
+    if input.peek(Token![=]) {
+        input.parse::<Token![=]>()?;
+        return Ok(Columns::Chosen(input.parse()?));
+    }
     let content;
     syn::parenthesized!(content in input);
     let named = Punctuated::<Ident, Token![,]>::parse_terminated(&content)?;
     for column in &named {
-        if !COLUMNS.iter().any(|known| column == known) {
-            return Err(Error::new(column.span(), format!("not a column; there are {}", COLUMNS.join(", "))));
+        if !COLUMN_NAMES.iter().any(|known| column == known) {
+            return Err(Error::new(column.span(), format!("not a column; there are {}", COLUMN_NAMES.join(", "))));
         }
     }
-    Ok(named.into_iter().collect())
+    Ok(Columns::Named(named.into_iter().collect()))
 }

@@ -33,7 +33,8 @@ const WIT: &str = include_str!("../../../wit/plugin.wit");
 /// - `gate`, `view`: where the plugin may be bound; at least one of them.
 /// - `columns(keys, values, headers, timestamps)`: what it wants to see. All, unless said. What is not asked for does not
 ///   cross into the plugin: a plugin that looks at values alone and says so saves the copy of everything else.
-///   Reading what was not asked for panics, in the first test.
+///   Reading what was not asked for panics, in the first test. Or `columns = path`: a function
+///   `fn(&Config) -> Columns`, where the configuration decides.
 /// - `check = path`: a function `fn(&Config, Kind) -> Result<(), E>`, for what serde cannot say of a configuration.
 /// - `batch`: the function takes the whole batch, `fn(&Batch<'_>, &mut Verdicts)` or `fn(&Batch<'_>, &mut Verdicts, &Config)`,
 ///   and returns nothing or a `Result<(), E>`.
@@ -75,8 +76,12 @@ fn implementation(arguments: &Arguments, function: &Function<'_>) -> Tokens {
 
         impl ::sluice_sdk::Plugin for #name {
             type Config = #config_type;
-            const COLUMNS: ::sluice_sdk::Columns = #columns;
             const KINDS: &'static [::sluice_sdk::Kind] = &[#(::sluice_sdk::Kind::#kinds),*];
+
+            #[allow(unused_variables)]
+            fn columns(config: &Self::Config) -> ::sluice_sdk::Columns {
+                #columns
+            }
 
             #[allow(unused_variables)]
             fn check(config: &Self::Config, kind: ::sluice_sdk::Kind) -> ::std::result::Result<(), ::std::string::String> {

@@ -63,9 +63,10 @@ impl Driver {
         let mut captured = Captured::default();
         let instance = capture(&mut captured, || Instance::<P>::init(kind, config))?;
         let base_offset = if kind == Kind::Gate { -1 } else { 0 };
+        let columns = instance.columns();
         Ok(Self {
             process: Box::new(move |packed| instance.process(packed)),
-            columns: P::COLUMNS,
+            columns,
             info: BatchInfo {
                 topic: "test".to_owned(),
                 partition: 0,
