@@ -253,3 +253,6 @@ fn word(n: usize) -> [u8; 4] {
 fn u32_of(n: usize) -> u32 {
     u32::try_from(n).unwrap_or_else(|_| unreachable!("{n} is below 2^31"))
 }
+
+#[cfg(test)]
+mod tests;

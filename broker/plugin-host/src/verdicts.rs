@@ -380,3 +380,6 @@ fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
     let (chunks, _) = bytes.as_chunks::<4>();
     std::array::from_fn(|i| u32::from_le_bytes(chunks[i]))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! What it costs a batch to go through a plugin: 1,000 records of 100 bytes, and a filter that looks at one byte of each.
+//!
+//! The yardstick is an echo: a component that takes the same number of packed bytes and hands them back, called by hand. It is what the
+//! component model itself costs for moving them twice; the boundary reads records, packs them, has them judged and validates the answer.
+//!
+//! ```text
+//!   cargo bench -p sluice-plugin-host --bench boundary
+//! ```
+
+#[path = "../tests/host/guests.rs"]
+mod guests;
+
+use std::{
+    hint::black_box,
+    io::Write as _,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use criterion::{Criterion, Throughput};
+use sha2::{Digest as _, Sha256};
+use sluice_plugin_host::{
+    BatchContext, BindingName, Bound, Host, HostConfig, Kind, Level, Limits, NO_OFFSET, Observer, Verdict, Verdicts,
+    compile_child,
+};
+use sluice_protocol::records::{Batch, BatchBuilder, Compression, Rebuild};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, Store,
+    component::{Component, Linker, TypedFunc},
+};
+
+const RECORDS: usize = 1000;
+const VALUE_BYTES: usize = 100;
+/// One record in ten goes.
+const DROPPED_ONE_IN: usize = 10;
+const DECODE_BYTES: usize = 1 << 20;
+/// What the batch comes to when its values are packed: header and topic, then offset delta, end and value of each record.
+const PACKED_BYTES: usize = 48 + RECORDS * (4 + 4 + VALUE_BYTES);
+
+const CX: BatchContext<'static> = BatchContext { topic: "orders", partition: 0, base_offset: NO_OFFSET };
+
+/// The argument under which this binary is the compiling child.
+const COMPILE: &str = "compile-child";
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(COMPILE) {
+        return compile_child();
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let host = host(dir.path());
+    let mut criterion = Criterion::default().configure_from_args();
+    boundary(&mut criterion, &host);
+    criterion.final_summary();
+    ratio(&host);
+    ExitCode::SUCCESS
+}
+
+fn boundary(criterion: &mut Criterion, host: &Host) {
+    let batch = batch(RECORDS);
+    let decoded = batch.decode(DECODE_BYTES).expect("a batch");
+    let filter = bind(host, &guests::drops_x());
+    let keeper = bind(host, &guests::keeps_all());
+    let mut echo = Echo::new();
+
+    let mut group = criterion.benchmark_group("boundary");
+    group.throughput(Throughput::Elements(RECORDS as u64));
+    group.bench_function("echo of the packed bytes", |b| b.iter(|| echo.call()));
+    group.bench_function("filter", |b| b.iter(|| black_box(filter.process(&CX, &decoded))));
+    group.bench_function("keep all", |b| b.iter(|| black_box(keeper.process(&CX, &decoded))));
+    group.bench_function("whole gate: check, decode, filter, rebuild", |b| b.iter(|| gate(&filter, &batch)));
+    group.finish();
+
+    let one = self::batch(1).decode(DECODE_BYTES).expect("a batch");
+    criterion.bench_function("boundary/one record", |b| b.iter(|| black_box(filter.process(&CX, &one))));
+}
+
+/// A gate's share of a produce request, but for the append.
+fn gate(filter: &Bound, batch: &Batch) -> Batch {
+    batch.verify_crc().expect("a checksum");
+    let decoded = batch.decode(DECODE_BYTES).expect("a batch");
+    let Ok(Verdicts::Each(verdicts)) = filter.process(&CX, &decoded) else { panic!("verdicts") };
+    let mut rebuilt = Rebuild::new(&batch.header);
+    for (record, verdict) in decoded.iter().zip(&verdicts) {
+        let record = record.expect("a record");
+        if *verdict == Verdict::Keep {
+            rebuilt.push(record.offset_delta, record.timestamp_delta, record.key, record.value, record.headers);
+        }
+    }
+    black_box(rebuilt.finish(Compression::None))
+}
+
+/// Rounds of both, taken in turn, so that whatever else the machine does falls on both; the best of each is compared.
+fn ratio(host: &Host) {
+    const ROUNDS: usize = 30;
+    const CALLS: u32 = 200;
+    let decoded = batch(RECORDS).decode(DECODE_BYTES).expect("a batch");
+    let filter = bind(host, &guests::drops_x());
+    let mut echo = Echo::new();
+    let (mut best_echo, mut best_filter) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        best_echo = best_echo.min(time(CALLS, || echo.call()));
+        best_filter = best_filter.min(time(CALLS, || drop(black_box(filter.process(&CX, &decoded)))));
+    }
+    let each = |best: Duration| best.as_secs_f64() * 1e9 / RECORDS as f64;
+    let ratio = best_filter.as_secs_f64() / best_echo.as_secs_f64();
+    let (filter, echo) = (each(best_filter), each(best_echo));
+    let said = writeln!(
+        std::io::stdout(),
+        "boundary/ratio: filter {filter:.1} ns a record, echo {echo:.1} ns a record, {ratio:.2} times (at most 3)"
+    );
+    said.expect("standard output");
+}
+
+fn time(calls: u32, mut call: impl FnMut()) -> Duration {
+    let began = Instant::now();
+    for _ in 0..calls {
+        call();
+    }
+    began.elapsed() / calls
+}
+
+fn batch(records: usize) -> Batch {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for n in 0..records {
+        let first = if n % DROPPED_ONE_IN == 1 { b'x' } else { b'-' };
+        let mut value = [first; VALUE_BYTES];
+        value[1..9].copy_from_slice(&n.to_le_bytes());
+        builder.push(1_700_000_000_000, None, Some(&value), [] as [(&str, Option<&str>); 0]);
+    }
+    builder.build_batch()
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn log(&self, _: &BindingName, _: Level, _: &str) {}
+    fn lines_dropped(&self, _: &BindingName, _: u64) {}
+    fn add(&self, _: &BindingName, _: &str, _: u64) {}
+    fn set(&self, _: &BindingName, _: &str, _: f64) {}
+}
+
+fn host(dir: &std::path::Path) -> Host {
+    let this = std::env::current_exe().expect("this program");
+    let config = HostConfig::new(dir.join("code"), vec![this.into(), COMPILE.into()]);
+    Host::new(config, Arc::new(Silent)).expect("a host")
+}
+
+fn bind(host: &Host, wasm: &[u8]) -> Bound {
+    let plugin = host.load(Sha256::digest(wasm).into(), wasm).expect("a plugin");
+    host.bind(&plugin, Kind::Gate, "{}", Limits::default(), BindingName::new("bench")).expect("bound")
+}
+
+/// `list<u8>` in, the same out, with the engine as the host sets it up.
+struct Echo {
+    store: Store<()>,
+    process: TypedFunc<(Arc<Vec<u8>>,), (Result<Vec<u8>, String>,)>,
+    bytes: Arc<Vec<u8>>,
+}
+
+impl Echo {
+    fn new() -> Self {
+        let mut config = Config::new();
+        config.epoch_interruption(true).cranelift_nan_canonicalization(true);
+        config.allocation_strategy(InstanceAllocationStrategy::pooling());
+        let engine = Engine::new(&config).expect("an engine");
+        let component = Component::new(&engine, guests::echoes(guests::VALUES)).expect("a component");
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(u64::MAX / 2);
+        let instance = Linker::new(&engine).instantiate(&mut store, &component).expect("an instance");
+        let interface = component.get_export_index(None, "sluice:plugin/gate@0.1.0").expect("a gate");
+        let process = component.get_export_index(Some(&interface), "process").expect("process");
+        let process = instance.get_typed_func(&mut store, process).expect("of its type");
+        Self { store, process, bytes: Arc::new(vec![1; PACKED_BYTES]) }
+    }
+
+    fn call(&mut self) {
+        let (answer,) = self.process.call(&mut self.store, (Arc::clone(&self.bytes),)).expect("an answer");
+        assert_eq!(answer.expect("the bytes").len(), PACKED_BYTES);
+    }
+}
