@@ -151,10 +151,13 @@ fn bind(host: &Host, wasm: &[u8]) -> Bound {
     host.bind(&plugin, Kind::Gate, "{}", Limits::default(), BindingName::new("bench")).expect("bound")
 }
 
+/// `result<list<u8>, string>`
+type Answer = Result<Vec<u8>, String>;
+
 /// `list<u8>` in, the same out, with the engine as the host sets it up.
 struct Echo {
     store: Store<()>,
-    process: TypedFunc<(Arc<Vec<u8>>,), (Result<Vec<u8>, String>,)>,
+    process: TypedFunc<(Arc<Vec<u8>>,), (Answer,)>,
     bytes: Arc<Vec<u8>>,
 }
 

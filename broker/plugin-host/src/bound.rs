@@ -7,6 +7,7 @@
 //! once; one that failed, served long or filled its memory is dropped, and the next batch makes another.
 
 use std::{
+    iter::Peekable,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,14 +16,14 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use sluice_protocol::records::DecodedBatch;
+use sluice_protocol::records::{DecodedBatch, Records};
 
 use crate::{
     error::PluginError,
     imports::Voice,
     inspect::Kind,
     instance::{Deadline, Instance, thread_cpu_time},
-    layout::{BatchContext, Columns, next_piece},
+    layout::{BatchContext, Columns, Piece, next_piece},
     limits::{BATCH_SHARE_OF_MEMORY, LimitOutOfRange, Limits},
     observer::{BindingName, Observer},
     plugin::Plugin,
@@ -89,7 +90,7 @@ pub struct BoundStats {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum BindError {
     /// It does not export this kind.
-    #[error("the plugin is no {}", match .0 { Kind::Gate => "gate", Kind::View => "view" })]
+    #[error("the plugin is no {0}")]
     Kind(Kind),
     /// A limit is outside its range.
     #[error(transparent)]
@@ -103,7 +104,7 @@ pub enum BindError {
 }
 
 impl Bound {
-    #[allow(clippy::too_many_arguments, reason = "called once, by the host, which has them all")]
+    #[expect(clippy::too_many_arguments, reason = "called once, by the host, which has them all")]
     pub(crate) fn new(
         plugin: Arc<Plugin>,
         kind: Kind,
@@ -140,6 +141,11 @@ impl Bound {
     /// The plugin that is bound.
     pub fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
+    }
+
+    /// The binding's name.
+    pub fn name(&self) -> &BindingName {
+        self.voice.binding()
     }
 
     /// How it is bound.
@@ -190,38 +196,54 @@ impl Bound {
     }
 
     fn run(&self, cx: &BatchContext<'_>, batch: &DecodedBatch, limits: &Limits) -> Result<Verdicts, PluginError> {
-        let bytes_max = limits.memory_bytes / BATCH_SHARE_OF_MEMORY;
         let mut records = batch.iter().peekable();
-        let Some(mut piece) = next_piece(cx, self.columns, &mut records, bytes_max)? else {
+        let Some(first) = self.next_piece(cx, &mut records, limits)? else {
             return Ok(Verdicts::KeepAll);
         };
         let mut idle = self.take(limits)?;
-        // Making an instance has its own time; the batch's begins here and holds for all its calls.
+        let verdicts = self.cross(&mut idle, cx, batch, first, records, limits);
+        match &verdicts {
+            // Not a fault of the instance: the plugin said so itself, or the batch is not one it can be asked about.
+            Ok(_) | Err(PluginError::Failed(_) | PluginError::Batch(_) | PluginError::RecordTooLarge { .. }) => {
+                self.put_back(idle, limits);
+            }
+            Err(_) => {}
+        }
+        verdicts
+    }
+
+    /// Piece by piece through one instance.
+    fn cross<'a>(
+        &self,
+        idle: &mut Idle,
+        cx: &BatchContext<'_>,
+        batch: &'a DecodedBatch,
+        first: Piece<'a>,
+        mut records: Peekable<Records<'a>>,
+        limits: &Limits,
+    ) -> Result<Verdicts, PluginError> {
+        // Making an instance had its own time; the batch's begins here and holds for all its calls.
         let deadline = Deadline::from_now(limits);
         let mut joined = Joined::default();
-        loop {
-            if !piece.pack(&mut idle.buffer, cx, batch, self.columns, limits.memory_bytes) {
-                return Err(PluginError::Memory { limit: limits.memory_bytes });
-            }
+        let mut next = Some(first);
+        while let Some(piece) = next {
+            piece.pack(&mut idle.buffer, cx, batch, self.columns, limits.memory_bytes)?;
             self.counters.calls.fetch_add(1, Relaxed);
-            let answer = match idle.instance.process(&mut idle.buffer, limits, deadline, &self.ticker) {
-                Ok(answer) => answer,
-                Err(error) => {
-                    // Its own error is an answer: the instance is as good as before.
-                    if matches!(error, PluginError::Failed(_)) {
-                        self.put_back(idle, limits);
-                    }
-                    return Err(error);
-                }
-            };
-            joined.push(decode(answer, self.kind, joined.records, piece.count(), limits.output_bytes)?, piece.count());
-            piece = match next_piece(cx, self.columns, &mut records, bytes_max)? {
-                Some(piece) => piece,
-                None => break,
-            };
+            let answer = idle.instance.process(&mut idle.buffer, limits, deadline, &self.ticker)?;
+            let verdicts = decode(answer, self.kind, joined.records, piece.count(), limits.output_bytes)?;
+            joined.push(verdicts, piece.count());
+            next = self.next_piece(cx, &mut records, limits)?;
         }
-        self.put_back(idle, limits);
         Ok(joined.verdicts())
+    }
+
+    fn next_piece<'a>(
+        &self,
+        cx: &BatchContext<'_>,
+        records: &mut Peekable<Records<'a>>,
+        limits: &Limits,
+    ) -> Result<Option<Piece<'a>>, PluginError> {
+        Ok(next_piece(cx, self.columns, records, limits.memory_bytes / BATCH_SHARE_OF_MEMORY)?)
     }
 
     fn take(&self, limits: &Limits) -> Result<Idle, PluginError> {

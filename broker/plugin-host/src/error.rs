@@ -51,6 +51,14 @@ pub enum PluginError {
     /// All instances the host can hold are in use.
     #[error("no instance is free on this broker")]
     NoInstance,
+    /// Not the plugin's fault: a record is larger than the memory the binding grants.
+    #[error("a record of {bytes} bytes does not fit the plugin's memory of {limit}")]
+    RecordTooLarge {
+        /// Its length with what is packed beside it.
+        bytes: usize,
+        /// The binding's limit.
+        limit: usize,
+    },
     /// Not the plugin's fault: the batch's records could not be read.
     #[error("the batch could not be read: {0}")]
     Batch(#[from] BatchError),

@@ -124,6 +124,10 @@ impl Voice {
         }
     }
 
+    pub(crate) fn binding(&self) -> &BindingName {
+        &self.binding
+    }
+
     pub(crate) fn lines_dropped(&self) -> u64 {
         self.lines_dropped.load(Relaxed)
     }

@@ -3,6 +3,8 @@
 //! The bytes come from users. They are only walked here, section by section, in time and memory that follow their length; function bodies
 //! are skipped, and types are compared once the compiler, in a process of its own, has validated them.
 
+use std::fmt;
+
 use wasmparser::{BinaryReaderError, ComponentExternalKind, Encoding, Parser, Payload};
 
 use crate::limits::PLUGIN_BYTES_MAX;
@@ -39,6 +41,15 @@ impl Kind {
             Self::Gate => GATE,
             Self::View => VIEW,
         }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gate => "gate",
+            Self::View => "view",
+        })
     }
 }
 

@@ -7,6 +7,8 @@ use std::iter::Peekable;
 
 use sluice_protocol::records::{BatchError, DecodedBatch, Record, Records, TimestampType};
 
+use crate::{error::PluginError, limits::Limits};
+
 /// Where a batch stands.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchContext<'a> {
@@ -124,19 +126,20 @@ fn record_bytes(record: &Record<'_>, columns: Columns) -> usize {
 }
 
 impl Piece<'_> {
-    /// Writes the piece into `buffer`, from its beginning. `false` when it is over `bytes_max`, and then nothing is written.
+    /// Writes the piece into `buffer`, from its beginning. A piece over the plugin's memory is a single record, and is told so unwritten.
     pub(crate) fn pack(
         &self,
         buffer: &mut Vec<u8>,
         cx: &BatchContext<'_>,
         batch: &DecodedBatch,
         columns: Columns,
-        bytes_max: usize,
-    ) -> bool {
+        memory_bytes: usize,
+    ) -> Result<(), PluginError> {
         buffer.clear();
-        // Lengths and ends are below 2^31 with it: the limit of a plugin's memory is.
-        if self.bytes > bytes_max || self.bytes >= NULL as usize {
-            return false;
+        // Lengths and ends are below 2^31 with it, as the greatest limit of memory is.
+        let limit = memory_bytes.min(Limits::MEMORY_BYTES_MAX);
+        if self.bytes > limit {
+            return Err(PluginError::RecordTooLarge { bytes: self.bytes, limit });
         }
         buffer.reserve(self.bytes);
         let header = batch.header();
@@ -157,7 +160,7 @@ impl Piece<'_> {
             headers(buffer, records);
         }
         debug_assert!(buffer.len() <= self.bytes, "the bound holds");
-        true
+        Ok(())
     }
 }
 

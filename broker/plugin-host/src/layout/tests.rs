@@ -27,7 +27,7 @@ fn pieces(batch: &DecodedBatch, columns: Columns, bytes_max: usize) -> Vec<Vec<u
     let mut packed = Vec::new();
     while let Some(piece) = next_piece(&CX, columns, &mut records, bytes_max).unwrap() {
         let mut buffer = vec![0xee; 3];
-        assert!(piece.pack(&mut buffer, &CX, batch, columns, usize::MAX));
+        piece.pack(&mut buffer, &CX, batch, columns, usize::MAX).unwrap();
         packed.push(buffer);
     }
     packed
@@ -125,7 +125,8 @@ fn a_record_over_the_share_crosses_alone_and_over_the_memory_not_at_all() {
     next_piece(&CX, VALUES, &mut records, 1024).unwrap().unwrap();
     let large = next_piece(&CX, VALUES, &mut records, 1024).unwrap().unwrap();
     let mut buffer = Vec::new();
-    assert!(!large.pack(&mut buffer, &CX, &batch, VALUES, 5000));
+    let refused = large.pack(&mut buffer, &CX, &batch, VALUES, 5000);
+    assert!(matches!(refused, Err(PluginError::RecordTooLarge { bytes: 5001.., limit: 5000 })));
     assert!(buffer.is_empty());
 }
 
@@ -151,7 +152,7 @@ proptest! {
         let mut count = 0;
         while let Some(piece) = next_piece(&CX, columns, &mut left, bytes_max).unwrap() {
             let mut buffer = Vec::new();
-            prop_assert!(piece.pack(&mut buffer, &CX, &batch, columns, usize::MAX));
+            piece.pack(&mut buffer, &CX, &batch, columns, usize::MAX).unwrap();
             prop_assert!(buffer.len() <= piece.bytes);
             prop_assert!(piece.count() == 1 || piece.bytes <= bytes_max);
             count += piece.count();

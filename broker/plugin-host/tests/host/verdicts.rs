@@ -100,8 +100,10 @@ fn a_record_that_fits_no_memory_is_told_so() {
     let setup = Setup::new();
     let small = Limits { memory_bytes: 1024 * 1024, ..Limits::default() };
     let bound = setup.gate_under(&guests::keeps_all(), small);
-    assert_eq!(process(&bound, [vec![0; 2 * 1024 * 1024]]), Err(PluginError::Memory { limit: 1024 * 1024 }));
+    let refused = process(&bound, [vec![0; 2 * 1024 * 1024]]);
+    assert!(matches!(refused, Err(PluginError::RecordTooLarge { bytes: 2097152.., limit: 1048576 })), "{refused:?}");
     assert_eq!(process(&bound, ["small"]), Ok(Verdicts::KeepAll));
+    assert_eq!(bound.stats().instances, 1, "the plugin never saw it");
 }
 
 /// The echo hands back what was packed, which is no answer; so it fails by its magic, and shows that the call crossed. The bytes themselves
