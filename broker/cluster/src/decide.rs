@@ -25,13 +25,11 @@ pub use configs::{AlterConfigsError, AlterTopicConfigs, ConfigChange, ConfigRule
 pub use gates::{GateError, RemoveGate, SetGate};
 pub use name::{NAME_LENGTH_MAX, NameError, check_name};
 pub use placement::{Placement, PlacementError};
-pub use plugins::{
-    AddPlugin, AddPluginError, PLUGIN_NAME_LENGTH_MAX, PluginAdded, RemovePlugin, RemovePluginError,
-};
+pub use plugins::{AddPlugin, AddPluginError, PLUGIN_NAME_LENGTH_MAX, PluginAdded, RemovePlugin, RemovePluginError};
 pub use producer_ids::{AllocateProducerIds, ProducerIdBlock, ProducerIdsExhausted};
 pub use topics::{
-    CreateTopicError, CreateTopics, DeleteTopicError, DeleteTopics, NewTopic, SourceKind,
-    TooManyPartitions, TopicCreated, TopicRef,
+    CreateTopicError, CreateTopics, DeleteTopicError, DeleteTopics, NewTopic, SourceKind, TooManyPartitions,
+    TopicCreated, TopicRef,
 };
 pub use views::{AlterView, CreateView, RemoveView, ViewError};
 
@@ -45,11 +43,7 @@ pub trait Change: Send + 'static {
     type Error: std::error::Error + Send + 'static;
 
     /// Decides. Nothing is true until the records have been appended and replayed.
-    fn decide(
-        &self,
-        image: &Image,
-        given: &mut Given<'_>,
-    ) -> Result<Decided<Self::Answer>, Self::Error>;
+    fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<Self::Answer>, Self::Error>;
 }
 
 /// What a decision needs and must not take for itself.
@@ -76,11 +70,7 @@ pub struct Decided<A> {
 
 impl<A> Decided<A> {
     fn new(records: Vec<MetadataRecord>, answer: A) -> Self {
-        Self {
-            records,
-            answer,
-            may_split: false,
-        }
+        Self { records, answer, may_split: false }
     }
 }
 

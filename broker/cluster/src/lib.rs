@@ -16,7 +16,7 @@ pub mod metadata;
 pub mod partition;
 
 pub use metadata::{
-    Binding, BrokerRegistration, Endpoint, Image, MetadataRecord, OnError, PartitionRegistration,
-    Plugin, PluginKinds, PluginLimits, PluginUse, Source, Topic, View,
+    Binding, BrokerRegistration, Endpoint, Image, MetadataRecord, OnError, PartitionRegistration, Plugin, PluginKinds,
+    PluginLimits, PluginUse, Source, Topic, View,
 };
 pub use partition::Partition;

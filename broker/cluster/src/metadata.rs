@@ -1,11 +1,12 @@
 //! The metadata log seen as data: what its records are ([`record`]), how a batch of them is written and chained to the one
-//! before ([`batch`]), what they add up to ([`image`]), and the same sum as a snapshot ([`snapshot`]).
+//! before ([`batch`], in the bytes of [`sealed`]), what they add up to ([`Image`]), and the same sum as a [`snapshot`].
 
 pub mod batch;
 mod binding;
 mod image;
 mod names;
 mod record;
+pub mod sealed;
 pub mod snapshot;
 mod uuid_bytes;
 

@@ -56,18 +56,11 @@ impl Partition {
         durable: i64,
         known_high_watermark: i64,
     ) -> Self {
-        assert!(
-            durable <= log_end && known_high_watermark <= log_end,
-            "nothing is stored beyond the log's end"
-        );
+        assert!(durable <= log_end && known_high_watermark <= log_end, "nothing is stored beyond the log's end");
         let mut partition = Self {
             local,
             leader_epoch: registration.leader_epoch,
-            durable: registration
-                .replicas
-                .iter()
-                .map(|replica| (*replica, UNKNOWN))
-                .collect(),
+            durable: registration.replicas.iter().map(|replica| (*replica, UNKNOWN)).collect(),
             isr: registration.isr.iter().copied().collect(),
             min_insync_replicas,
             log_end,
@@ -96,8 +89,7 @@ impl Partition {
     /// The registration changed within this reign: the ISR, or the replicas. Gives the high watermark if it moved.
     pub fn on_registration(&mut self, registration: &PartitionRegistration) -> Option<i64> {
         self.isr = registration.isr.iter().copied().collect();
-        self.durable
-            .retain(|replica, _| registration.replicas.contains(replica));
+        self.durable.retain(|replica, _| registration.replicas.contains(replica));
         for replica in &registration.replicas {
             self.durable.entry(*replica).or_insert(UNKNOWN);
         }
@@ -131,14 +123,7 @@ impl Partition {
     /// Whether `acks=all` may be promised: asked before the append, so that nothing is stored that can't be acknowledged.
     pub fn enough_replicas(&self) -> Result<(), NotEnoughReplicas> {
         let (isr, min_insync_replicas) = (self.isr.len(), self.min_insync_replicas_effective());
-        if isr < min_insync_replicas {
-            Err(NotEnoughReplicas {
-                isr,
-                min_insync_replicas,
-            })
-        } else {
-            Ok(())
-        }
+        if isr < min_insync_replicas { Err(NotEnoughReplicas { isr, min_insync_replicas }) } else { Ok(()) }
     }
 
     /// More than there are replicas can't be asked for (KIP-966).
@@ -148,11 +133,8 @@ impl Partition {
 
     fn advance(&mut self) -> Option<i64> {
         self.enough_replicas().ok()?;
-        let stored_by_all = self
-            .isr
-            .iter()
-            .map(|replica| self.durable.get(replica).copied().unwrap_or(UNKNOWN))
-            .min()?;
+        let stored_by_all =
+            self.isr.iter().map(|replica| self.durable.get(replica).copied().unwrap_or(UNKNOWN)).min()?;
         if stored_by_all <= self.high_watermark {
             return None;
         }
@@ -171,18 +153,10 @@ mod tests {
     #[test]
     fn one_replica() {
         let mut partition = lead(&[1], &[1], 1);
-        assert_eq!(
-            partition.high_watermark(),
-            10,
-            "what was recovered is durable"
-        );
+        assert_eq!(partition.high_watermark(), 10, "what was recovered is durable");
         partition.on_append(15);
         assert_eq!(partition.high_watermark(), 10, "appended is not durable");
-        assert_eq!(
-            partition.on_durable(12),
-            Some(12),
-            "a flush that began before the last append"
-        );
+        assert_eq!(partition.on_durable(12), Some(12), "a flush that began before the last append");
         assert_eq!(partition.on_durable(11), None, "a flush reported late");
         assert_eq!(partition.on_durable(15), Some(15), "all of it");
     }
@@ -191,45 +165,19 @@ mod tests {
     fn several_replicas() {
         let mut partition = lead(&[1, 2], &[1, 2], 1);
         partition.on_append(15);
-        assert_eq!(
-            partition.on_durable(15),
-            None,
-            "a member of the ISR has not been heard of"
-        );
-        assert_eq!(
-            partition.on_registration(&registration(&[1, 2], &[1])),
-            Some(15),
-            "it left the ISR"
-        );
+        assert_eq!(partition.on_durable(15), None, "a member of the ISR has not been heard of");
+        assert_eq!(partition.on_registration(&registration(&[1, 2], &[1])), Some(15), "it left the ISR");
     }
 
     #[test]
     fn too_few_in_sync() {
         let mut partition = lead(&[1, 2, 3], &[1], 2);
-        assert_eq!(
-            partition.enough_replicas(),
-            Err(NotEnoughReplicas {
-                isr: 1,
-                min_insync_replicas: 2
-            })
-        );
+        assert_eq!(partition.enough_replicas(), Err(NotEnoughReplicas { isr: 1, min_insync_replicas: 2 }));
         partition.on_append(15);
-        assert_eq!(
-            partition.on_durable(15),
-            None,
-            "an ISR below the minimum moves nothing"
-        );
-        assert_eq!(
-            partition.on_min_insync_replicas(1),
-            Some(15),
-            "until less is asked for"
-        );
+        assert_eq!(partition.on_durable(15), None, "an ISR below the minimum moves nothing");
+        assert_eq!(partition.on_min_insync_replicas(1), Some(15), "until less is asked for");
         let partition = lead(&[1], &[1], 3);
-        assert_eq!(
-            partition.enough_replicas(),
-            Ok(()),
-            "more than there are replicas cannot be asked for"
-        );
+        assert_eq!(partition.enough_replicas(), Ok(()), "more than there are replicas cannot be asked for");
     }
 
     #[test]
@@ -240,20 +188,10 @@ mod tests {
 
     /// Leads as broker 1, with a log of ten durable records.
     fn lead(replicas: &[i32], isr: &[i32], min_insync_replicas: usize) -> Partition {
-        Partition::lead(
-            1,
-            &registration(replicas, isr),
-            min_insync_replicas,
-            10,
-            10,
-            0,
-        )
+        Partition::lead(1, &registration(replicas, isr), min_insync_replicas, 10, 10, 0)
     }
 
     fn registration(replicas: &[i32], isr: &[i32]) -> PartitionRegistration {
-        PartitionRegistration {
-            isr: isr.to_vec(),
-            ..PartitionRegistration::new(replicas.to_vec())
-        }
+        PartitionRegistration { isr: isr.to_vec(), ..PartitionRegistration::new(replicas.to_vec()) }
     }
 }

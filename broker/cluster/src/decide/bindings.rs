@@ -109,32 +109,16 @@ impl As {
 /// The binding to write, with the next revision.
 pub(super) fn bind(image: &Image, asked: &NewBinding, wanted: As) -> Result<Binding, BindingError> {
     if !Binding::CHAIN_LENGTH.contains(&asked.chain.len()) {
-        return Err(BindingError::ChainLength {
-            length: asked.chain.len(),
-        });
+        return Err(BindingError::ChainLength { length: asked.chain.len() });
     }
-    let chain = asked
-        .chain
-        .iter()
-        .map(|link| resolve(image, link, wanted))
-        .collect::<Result<_, _>>()?;
+    let chain = asked.chain.iter().map(|link| resolve(image, link, wanted)).collect::<Result<_, _>>()?;
     check_limits(&asked.limits)?;
-    Ok(Binding {
-        chain,
-        limits: asked.limits,
-        on_error: asked.on_error,
-        revision: image.last_revision() + 1,
-    })
+    Ok(Binding { chain, limits: asked.limits, on_error: asked.on_error, revision: image.last_revision() + 1 })
 }
 
 /// Whether the binding says what is asked for, so that there is nothing to change.
 pub(super) fn is_same(known: &Binding, new: &Binding) -> bool {
-    let Binding {
-        chain,
-        limits,
-        on_error,
-        revision: _,
-    } = new;
+    let Binding { chain, limits, on_error, revision: _ } = new;
     known.chain == *chain && known.limits == *limits && known.on_error == *on_error
 }
 
@@ -144,59 +128,26 @@ fn resolve(image: &Image, asked: &NewPluginUse, wanted: As) -> Result<PluginUse,
         None => image.plugin_latest(&asked.plugin),
     };
     let Some(plugin) = found else {
-        return Err(BindingError::UnknownPlugin {
-            plugin: asked.plugin.clone(),
-            version: asked.version,
-        });
+        return Err(BindingError::UnknownPlugin { plugin: asked.plugin.clone(), version: asked.version });
     };
-    let Plugin {
-        name,
-        version,
-        digest,
-        kinds,
-        ..
-    } = plugin.as_ref();
+    let Plugin { name, version, digest, kinds, .. } = plugin.as_ref();
     if !wanted.is_in(*kinds) {
-        return Err(BindingError::WrongKind {
-            plugin: name.clone(),
-            version: *version,
-            wanted: wanted.name(),
-        });
+        return Err(BindingError::WrongKind { plugin: name.clone(), version: *version, wanted: wanted.name() });
     }
     if asked.config.len() > PluginUse::CONFIG_BYTES_MAX {
         let (length, max) = (asked.config.len(), PluginUse::CONFIG_BYTES_MAX);
-        return Err(BindingError::ConfigTooLong {
-            plugin: name.clone(),
-            length,
-            max,
-        });
+        return Err(BindingError::ConfigTooLong { plugin: name.clone(), length, max });
     }
-    Ok(PluginUse {
-        plugin: name.clone(),
-        version: *version,
-        digest: *digest,
-        config: asked.config.clone(),
-    })
+    Ok(PluginUse { plugin: name.clone(), version: *version, digest: *digest, config: asked.config.clone() })
 }
 
 fn check_limits(limits: &PluginLimits) -> Result<(), LimitOutOfRange> {
-    let PluginLimits {
-        memory_bytes,
-        cpu_ms,
-        wall_ms,
-        output_bytes,
-        log_bytes_per_second,
-        metric_names,
-    } = *limits;
+    let PluginLimits { memory_bytes, cpu_ms, wall_ms, output_bytes, log_bytes_per_second, metric_names } = *limits;
     in_range("memory_bytes", memory_bytes, PluginLimits::MEMORY_BYTES)?;
     in_range("cpu_ms", cpu_ms, PluginLimits::CPU_MS)?;
     in_range("wall_ms", wall_ms, PluginLimits::WALL_MS)?;
     in_range("output_bytes", output_bytes, PluginLimits::OUTPUT_BYTES)?;
-    in_range(
-        "log_bytes_per_second",
-        log_bytes_per_second,
-        PluginLimits::LOG_BYTES_PER_SECOND,
-    )?;
+    in_range("log_bytes_per_second", log_bytes_per_second, PluginLimits::LOG_BYTES_PER_SECOND)?;
     in_range("metric_names", metric_names, PluginLimits::METRIC_NAMES)
 }
 
@@ -208,10 +159,5 @@ fn in_range<T: Into<u64> + Copy + PartialOrd>(
     if range.contains(&value) {
         return Ok(());
     }
-    Err(LimitOutOfRange {
-        limit,
-        value: value.into(),
-        least: (*range.start()).into(),
-        most: (*range.end()).into(),
-    })
+    Err(LimitOutOfRange { limit, value: value.into(), least: (*range.start()).into(), most: (*range.end()).into() })
 }

@@ -49,29 +49,15 @@ impl Change for TakeSeat {
         let mut records = Vec::new();
         match image.cluster_id() {
             Some(log) if log != self.cluster_id => {
-                return Err(SeatError::OtherCluster {
-                    coordinator: self.cluster_id.clone(),
-                    log: log.to_owned(),
-                });
+                return Err(SeatError::OtherCluster { coordinator: self.cluster_id.clone(), log: log.to_owned() });
             }
             Some(_) => {}
-            None => records.push(MetadataRecord::Cluster {
-                cluster_id: self.cluster_id.clone(),
-            }),
+            None => records.push(MetadataRecord::Cluster { cluster_id: self.cluster_id.clone() }),
         }
-        if let Some(known) = image
-            .controller_epoch()
-            .filter(|known| *known >= self.epoch)
-        {
-            return Err(SeatError::Epoch {
-                epoch: self.epoch,
-                known,
-            });
+        if let Some(known) = image.controller_epoch().filter(|known| *known >= self.epoch) {
+            return Err(SeatError::Epoch { epoch: self.epoch, known });
         }
-        records.push(MetadataRecord::ControllerElected {
-            id: self.id,
-            epoch: self.epoch,
-        });
+        records.push(MetadataRecord::ControllerElected { id: self.id, epoch: self.epoch });
         Ok(Decided::new(records, ()))
     }
 }
@@ -131,42 +117,19 @@ impl Change for RegisterBroker {
     /// The leaders that move come before the registration: if they take several entries and only some of them get into the log,
     /// the broker registers again and gets the rest.
     fn decide(&self, image: &Image, _: &mut Given<'_>) -> Result<Decided<()>, RegisterError> {
-        let Self {
-            id,
-            uuid,
-            epoch,
-            endpoints,
-            rack,
-            clean,
-        } = self.clone();
-        if let Some(serving) = image
-            .serving()
-            .map(|broker| broker.id)
-            .find(|serving| *serving != id)
-        {
+        let Self { id, uuid, epoch, endpoints, rack, clean } = self.clone();
+        if let Some(serving) = image.serving().map(|broker| broker.id).find(|serving| *serving != id) {
             return Err(RegisterError::AnotherServes { serving });
         }
         if let Some(known) = image.broker(id) {
             if known.uuid != uuid {
-                return Err(RegisterError::OtherDataFolder {
-                    id,
-                    known: known.uuid,
-                    found: uuid,
-                });
+                return Err(RegisterError::OtherDataFolder { id, known: known.uuid, found: uuid });
             }
             if known.epoch > epoch {
-                return Err(RegisterError::StaleEpoch {
-                    id,
-                    epoch,
-                    known: known.epoch,
-                });
+                return Err(RegisterError::StaleEpoch { id, epoch, known: known.epoch });
             }
         }
-        let serving = image
-            .serving()
-            .map(|broker| broker.id)
-            .chain([id])
-            .collect();
+        let serving = image.serving().map(|broker| broker.id).chain([id]).collect();
         let mut records = move_leaders(image, |partition| with(partition, id, clean, &serving));
         records.push(MetadataRecord::BrokerRegistered(BrokerRegistration {
             id,
@@ -177,11 +140,7 @@ impl Change for RegisterBroker {
             clean,
             fenced: false,
         }));
-        Ok(Decided {
-            records,
-            answer: (),
-            may_split: true,
-        })
+        Ok(Decided { records, answer: (), may_split: true })
     }
 }
 
@@ -198,30 +157,17 @@ impl Change for FenceAbsent {
 
     /// Answers the brokers that were fenced.
     fn decide(&self, image: &Image, _: &mut Given<'_>) -> Result<Decided<Vec<i32>>, Never> {
-        let is_present =
-            |broker: &BrokerRegistration| self.present.get(&broker.id) == Some(&broker.epoch);
-        let (stay, fenced): (Vec<_>, Vec<_>) =
-            image.serving().partition(|broker| is_present(broker));
+        let is_present = |broker: &BrokerRegistration| self.present.get(&broker.id) == Some(&broker.epoch);
+        let (stay, fenced): (Vec<_>, Vec<_>) = image.serving().partition(|broker| is_present(broker));
         let serving: BTreeSet<i32> = stay.iter().map(|broker| broker.id).collect();
-        let mut records: Vec<MetadataRecord> = fenced
-            .iter()
-            .map(|broker| MetadataRecord::BrokerFenced {
-                id: broker.id,
-                epoch: broker.epoch,
-            })
-            .collect();
+        let mut records: Vec<MetadataRecord> =
+            fenced.iter().map(|broker| MetadataRecord::BrokerFenced { id: broker.id, epoch: broker.epoch }).collect();
         records.extend(move_leaders(image, |partition| {
-            fenced
-                .iter()
-                .fold(None, |after: Option<PartitionRegistration>, broker| {
-                    without(after.as_ref().unwrap_or(partition), broker.id, &serving).or(after)
-                })
+            fenced.iter().fold(None, |after: Option<PartitionRegistration>, broker| {
+                without(after.as_ref().unwrap_or(partition), broker.id, &serving).or(after)
+            })
         }));
-        Ok(Decided {
-            records,
-            answer: fenced.iter().map(|broker| broker.id).collect(),
-            may_split: true,
-        })
+        Ok(Decided { records, answer: fenced.iter().map(|broker| broker.id).collect(), may_split: true })
     }
 }
 
@@ -231,14 +177,9 @@ fn move_leaders(
     change: impl Fn(&PartitionRegistration) -> Option<PartitionRegistration>,
 ) -> Vec<MetadataRecord> {
     let changes = image.topics().filter_map(|topic| {
-        let partitions: Vec<_> = (0..)
-            .zip(&topic.partitions)
-            .filter_map(|(index, partition)| Some((index, change(partition)?)))
-            .collect();
-        (!partitions.is_empty()).then_some(MetadataRecord::Partitions {
-            topic: topic.id,
-            partitions,
-        })
+        let partitions: Vec<_> =
+            (0..).zip(&topic.partitions).filter_map(|(index, partition)| Some((index, change(partition)?))).collect();
+        (!partitions.is_empty()).then_some(MetadataRecord::Partitions { topic: topic.id, partitions })
     });
     changes.collect()
 }
@@ -251,25 +192,12 @@ mod tests {
     #[test]
     fn the_seat() {
         let mut cluster = Cluster::default();
-        let seat = |epoch, cluster_id: &str| TakeSeat {
-            id: 1,
-            epoch,
-            cluster_id: cluster_id.into(),
-        };
+        let seat = |epoch, cluster_id: &str| TakeSeat { id: 1, epoch, cluster_id: cluster_id.into() };
         cluster.decide(&seat(3, "here")).unwrap();
-        assert_eq!(
-            (cluster.image.cluster_id(), cluster.image.controller_epoch()),
-            (Some("here"), Some(3))
-        );
+        assert_eq!((cluster.image.cluster_id(), cluster.image.controller_epoch()), (Some("here"), Some(3)));
         cluster.decide(&seat(4, "here")).unwrap();
-        assert_eq!(
-            cluster.decide(&seat(4, "here")),
-            Err(SeatError::Epoch { epoch: 4, known: 4 })
-        );
-        let other = SeatError::OtherCluster {
-            coordinator: "there".into(),
-            log: "here".into(),
-        };
+        assert_eq!(cluster.decide(&seat(4, "here")), Err(SeatError::Epoch { epoch: 4, known: 4 }));
+        let other = SeatError::OtherCluster { coordinator: "there".into(), log: "here".into() };
         assert_eq!(cluster.decide(&seat(5, "there")), Err(other));
     }
 
@@ -277,14 +205,8 @@ mod tests {
     fn every_life_leads_in_a_new_epoch() {
         let mut cluster = Cluster::serving(1).topic("orders", 2);
         cluster.decide(&register(1, 20)).unwrap();
-        let led: Vec<_> = cluster
-            .image
-            .topic("orders")
-            .unwrap()
-            .partitions
-            .iter()
-            .map(|p| (p.leader, p.leader_epoch))
-            .collect();
+        let led: Vec<_> =
+            cluster.image.topic("orders").unwrap().partitions.iter().map(|p| (p.leader, p.leader_epoch)).collect();
         assert_eq!(led, [(1, 1), (1, 1)]);
     }
 
@@ -292,71 +214,32 @@ mod tests {
     fn a_broker_without_a_session_is_fenced() {
         let mut cluster = Cluster::serving(1).topic("orders", 1);
         let epoch = cluster.image.broker(1).unwrap().epoch;
+        assert_eq!(cluster.decide(&FenceAbsent { present: [(1, epoch)].into() }), Ok(vec![]));
         assert_eq!(
-            cluster.decide(&FenceAbsent {
-                present: [(1, epoch)].into()
-            }),
-            Ok(vec![])
-        );
-        assert_eq!(
-            cluster.decide(&FenceAbsent {
-                present: [(1, epoch + 1)].into()
-            }),
+            cluster.decide(&FenceAbsent { present: [(1, epoch + 1)].into() }),
             Ok(vec![1]),
             "another life's session"
         );
-        assert_eq!(
-            cluster.image.topic("orders").unwrap().partitions[0].leader,
-            PartitionRegistration::NO_LEADER
-        );
-        assert_eq!(
-            cluster.decide(&FenceAbsent { present: [].into() }),
-            Ok(vec![]),
-            "fenced already"
-        );
+        assert_eq!(cluster.image.topic("orders").unwrap().partitions[0].leader, PartitionRegistration::NO_LEADER);
+        assert_eq!(cluster.decide(&FenceAbsent { present: [].into() }), Ok(vec![]), "fenced already");
         cluster.decide(&register(2, 30)).unwrap();
-        assert_eq!(
-            cluster.image.topic("orders").unwrap().partitions[0].leader,
-            -1,
-            "broker 2 holds nothing of it"
-        );
+        assert_eq!(cluster.image.topic("orders").unwrap().partitions[0].leader, -1, "broker 2 holds nothing of it");
     }
 
     #[test]
     fn brokers_that_cannot_register() {
         let mut cluster = Cluster::serving(1);
-        assert_eq!(
-            cluster.decide(&register(2, 20)),
-            Err(RegisterError::AnotherServes { serving: 1 })
-        );
+        assert_eq!(cluster.decide(&register(2, 20)), Err(RegisterError::AnotherServes { serving: 1 }));
         let known = cluster.image.broker(1).unwrap().epoch;
-        let stale = RegisterError::StaleEpoch {
-            id: 1,
-            epoch: known - 1,
-            known,
-        };
+        let stale = RegisterError::StaleEpoch { id: 1, epoch: known - 1, known };
         assert_eq!(cluster.decide(&register(1, known - 1)), Err(stale));
         let uuid = cluster.image.broker(1).unwrap().uuid;
-        let other = RegisterBroker {
-            uuid: Uuid([9; 16]),
-            ..register(1, 20)
-        };
-        let refused = RegisterError::OtherDataFolder {
-            id: 1,
-            known: uuid,
-            found: Uuid([9; 16]),
-        };
+        let other = RegisterBroker { uuid: Uuid([9; 16]), ..register(1, 20) };
+        let refused = RegisterError::OtherDataFolder { id: 1, known: uuid, found: Uuid([9; 16]) };
         assert_eq!(cluster.decide(&other), Err(refused));
     }
 
     fn register(id: i32, epoch: i64) -> RegisterBroker {
-        RegisterBroker {
-            id,
-            uuid: Uuid([1; 16]),
-            epoch,
-            endpoints: Vec::new(),
-            rack: None,
-            clean: true,
-        }
+        RegisterBroker { id, uuid: Uuid([1; 16]), epoch, endpoints: Vec::new(), rack: None, clean: true }
     }
 }

@@ -75,16 +75,9 @@ impl Change for AlterTopicConfigs {
     type Error = AlterConfigsError;
 
     /// Answers the topic's id.
-    fn decide(
-        &self,
-        image: &Image,
-        given: &mut Given<'_>,
-    ) -> Result<Decided<Uuid>, AlterConfigsError> {
-        let topic = image
-            .topic(&self.topic)
-            .ok_or_else(|| AlterConfigsError::UnknownTopic {
-                topic: self.topic.clone(),
-            })?;
+    fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<Uuid>, AlterConfigsError> {
+        let topic =
+            image.topic(&self.topic).ok_or_else(|| AlterConfigsError::UnknownTopic { topic: self.topic.clone() })?;
         let mut values: BTreeMap<&str, Option<String>> = BTreeMap::new();
         for (name, change) in &self.changes {
             let value = changed(name, topic.configs.get(name), change, given.configs)?;
@@ -95,22 +88,10 @@ impl Change for AlterTopicConfigs {
                 return Err(AlterConfigsError::Repeated { name: name.clone() });
             }
         }
-        let news = values
-            .into_iter()
-            .filter(|(name, value)| topic.configs.get(*name) != value.as_ref());
-        let records = news.map(|(name, value)| MetadataRecord::TopicConfig {
-            topic: topic.id,
-            name: name.to_owned(),
-            value,
-        });
-        Ok(Decided::new(
-            if self.validate_only {
-                Vec::new()
-            } else {
-                records.collect()
-            },
-            topic.id,
-        ))
+        let news = values.into_iter().filter(|(name, value)| topic.configs.get(*name) != value.as_ref());
+        let records =
+            news.map(|(name, value)| MetadataRecord::TopicConfig { topic: topic.id, name: name.to_owned(), value });
+        Ok(Decided::new(if self.validate_only { Vec::new() } else { records.collect() }, topic.id))
     }
 }
 
@@ -121,13 +102,9 @@ pub(super) fn check_new(
 ) -> Result<BTreeMap<String, String>, InvalidConfig> {
     let mut checked = BTreeMap::new();
     for (name, value) in configs {
-        let invalid = |reason: &str| InvalidConfig {
-            name: name.clone(),
-            reason: reason.to_owned(),
-        };
-        let value = value
-            .as_deref()
-            .ok_or_else(|| invalid("a value is needed; leave the config out for its default"))?;
+        let invalid = |reason: &str| InvalidConfig { name: name.clone(), reason: reason.to_owned() };
+        let value =
+            value.as_deref().ok_or_else(|| invalid("a value is needed; leave the config out for its default"))?;
         check(name, value, rules)?;
         if checked.insert(name.clone(), value.to_owned()).is_some() {
             return Err(invalid("it comes twice"));
@@ -137,10 +114,7 @@ pub(super) fn check_new(
 }
 
 fn check(name: &str, value: &str, rules: &dyn ConfigRules) -> Result<(), InvalidConfig> {
-    rules.check(name, value).map_err(|reason| InvalidConfig {
-        name: name.to_owned(),
-        reason,
-    })
+    rules.check(name, value).map_err(|reason| InvalidConfig { name: name.to_owned(), reason })
 }
 
 /// The value after the change; nothing for the default.
@@ -155,17 +129,13 @@ fn changed(
         ConfigChange::Delete => return Ok(None),
         ConfigChange::Append(words) | ConfigChange::Subtract(words) => words,
     };
-    let default = rules.list_default(name).ok_or_else(|| InvalidConfig {
-        name: name.to_owned(),
-        reason: "it is not a list; set it".to_owned(),
-    })?;
+    let default = rules
+        .list_default(name)
+        .ok_or_else(|| InvalidConfig { name: name.to_owned(), reason: "it is not a list; set it".to_owned() })?;
     let mut list = split(known.unwrap_or(&default));
     match change {
         ConfigChange::Append(_) => {
-            let news: Vec<&str> = split(words)
-                .into_iter()
-                .filter(|word| !list.contains(word))
-                .collect();
+            let news: Vec<&str> = split(words).into_iter().filter(|word| !list.contains(word)).collect();
             list.extend(news);
         }
         _ => {
@@ -177,10 +147,7 @@ fn changed(
 }
 
 fn split(list: &str) -> Vec<&str> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-        .collect()
+    list.split(',').map(str::trim).filter(|word| !word.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -190,24 +157,9 @@ mod tests {
 
     #[test]
     fn altering() {
-        check(
-            "set",
-            ConfigChange::Set("5".into()),
-            "retention.ms",
-            Ok(&["cleanup.policy=compact", "retention.ms=5"]),
-        );
-        check(
-            "back to the default",
-            ConfigChange::Delete,
-            "cleanup.policy",
-            Ok(&[]),
-        );
-        check(
-            "deleting what is not set",
-            ConfigChange::Delete,
-            "retention.ms",
-            Ok(&["cleanup.policy=compact"]),
-        );
+        check("set", ConfigChange::Set("5".into()), "retention.ms", Ok(&["cleanup.policy=compact", "retention.ms=5"]));
+        check("back to the default", ConfigChange::Delete, "cleanup.policy", Ok(&[]));
+        check("deleting what is not set", ConfigChange::Delete, "retention.ms", Ok(&["cleanup.policy=compact"]));
         check(
             "a word more",
             ConfigChange::Append("delete".into()),
@@ -251,58 +203,34 @@ mod tests {
         let mut cluster = Cluster::serving(1).topic("orders", 1);
         let alter = |topic: &str, name: &str| AlterTopicConfigs {
             topic: topic.into(),
-            changes: vec![
-                ("retention.ms".into(), ConfigChange::Set("5".into())),
-                (name.into(), ConfigChange::Delete),
-            ],
+            changes: vec![("retention.ms".into(), ConfigChange::Set("5".into())), (name.into(), ConfigChange::Delete)],
             validate_only: false,
         };
-        let unknown = AlterConfigsError::UnknownTopic {
-            topic: "payments".into(),
-        };
+        let unknown = AlterConfigsError::UnknownTopic { topic: "payments".into() };
         assert_eq!(cluster.decide(&alter("payments", "x")), Err(unknown));
-        let repeated = AlterConfigsError::Repeated {
-            name: "retention.ms".into(),
-        };
-        assert_eq!(
-            cluster.decide(&alter("orders", "retention.ms")),
-            Err(repeated)
-        );
-        assert!(
-            cluster.image.topic("orders").unwrap().configs.is_empty(),
-            "nothing of a refused change is done"
-        );
+        let repeated = AlterConfigsError::Repeated { name: "retention.ms".into() };
+        assert_eq!(cluster.decide(&alter("orders", "retention.ms")), Err(repeated));
+        assert!(cluster.image.topic("orders").unwrap().configs.is_empty(), "nothing of a refused change is done");
     }
 
     #[test]
     fn only_asking_changes_nothing() {
         let mut cluster = Cluster::serving(1).topic("orders", 1);
         let changes = vec![("retention.ms".into(), ConfigChange::Set("5".into()))];
-        cluster
-            .decide(&AlterTopicConfigs {
-                topic: "orders".into(),
-                changes,
-                validate_only: true,
-            })
-            .unwrap();
+        cluster.decide(&AlterTopicConfigs { topic: "orders".into(), changes, validate_only: true }).unwrap();
         assert!(cluster.image.topic("orders").unwrap().configs.is_empty());
     }
 
     /// One change to a topic that was made with `cleanup.policy=compact`.
     fn check(what: &str, change: ConfigChange, name: &str, expected: Result<&[&str], &str>) {
-        let mut cluster =
-            Cluster::serving(1).topic_with("orders", &[("cleanup.policy", "compact")]);
+        let mut cluster = Cluster::serving(1).topic_with("orders", &[("cleanup.policy", "compact")]);
         let decided = cluster.decide(&AlterTopicConfigs {
             topic: "orders".into(),
             changes: vec![(name.into(), change)],
             validate_only: false,
         });
-        let seen = decided
-            .map(|_| configs(&cluster.image, "orders"))
-            .map_err(|error| error.to_string());
-        let expected = expected
-            .map(|configs| configs.iter().map(ToString::to_string).collect())
-            .map_err(str::to_owned);
+        let seen = decided.map(|_| configs(&cluster.image, "orders")).map_err(|error| error.to_string());
+        let expected = expected.map(|configs| configs.iter().map(ToString::to_string).collect()).map_err(str::to_owned);
         assert_eq!(seen, expected, "{what}");
     }
 }

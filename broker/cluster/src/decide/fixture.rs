@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use sluice_protocol::Uuid;
 
 use super::{
-    AddPlugin, Change, ConfigRules, CreateTopics, CreateView, Given, NewBinding, NewPluginUse,
-    NewTopic, Placement, RegisterBroker, TakeSeat,
+    AddPlugin, Change, ConfigRules, CreateTopics, CreateView, Given, NewBinding, NewPluginUse, NewTopic, Placement,
+    RegisterBroker, TakeSeat,
 };
 use crate::metadata::batch::Entry;
 use crate::metadata::{Image, OnError, PluginKinds, PluginLimits};
@@ -22,11 +22,7 @@ impl Cluster {
     /// With one broker of that id.
     pub(super) fn serving(id: i32) -> Self {
         let mut cluster = Self::default();
-        cluster.done(&TakeSeat {
-            id,
-            epoch: 1,
-            cluster_id: "test".into(),
-        });
+        cluster.done(&TakeSeat { id, epoch: 1, cluster_id: "test".into() });
         cluster.done(&RegisterBroker {
             id,
             uuid: Uuid([1; 16]),
@@ -55,33 +51,15 @@ impl Cluster {
 
     /// The next version of a plugin that is a gate and a view.
     pub(super) fn plugin(self, name: &str) -> Self {
-        self.plugin_of(
-            name,
-            PluginKinds {
-                gate: true,
-                view: true,
-            },
-        )
+        self.plugin_of(name, PluginKinds { gate: true, view: true })
     }
 
     pub(super) fn gate_plugin(self, name: &str) -> Self {
-        self.plugin_of(
-            name,
-            PluginKinds {
-                gate: true,
-                view: false,
-            },
-        )
+        self.plugin_of(name, PluginKinds { gate: true, view: false })
     }
 
     pub(super) fn view_plugin(self, name: &str) -> Self {
-        self.plugin_of(
-            name,
-            PluginKinds {
-                gate: false,
-                view: true,
-            },
-        )
+        self.plugin_of(name, PluginKinds { gate: false, view: true })
     }
 
     /// Seen through the plugin `select`.
@@ -106,94 +84,44 @@ impl Cluster {
             *drawn += 1;
             drawn.to_be_bytes()
         };
-        let decided = change.decide(
-            &self.image,
-            &mut Given {
-                now_ms: 1_000,
-                random: &mut random,
-                configs: &Rules,
-            },
-        )?;
-        let entry = Entry {
-            controller_epoch: 1,
-            nonce: 0,
-            previous: self.image.hash(),
-            records: decided.records,
-        };
-        self.image = self
-            .image
-            .after(&entry.encode().0)
-            .expect("what was decided can be replayed");
+        let decided = change.decide(&self.image, &mut Given { now_ms: 1_000, random: &mut random, configs: &Rules })?;
+        let entry = Entry { controller_epoch: 1, nonce: 0, previous: self.image.hash(), records: decided.records };
+        self.image = self.image.after(&entry.encode().0).expect("what was decided can be replayed");
         Ok(decided.answer)
     }
 
     fn done<C: Change<Error: Debug>>(&mut self, change: &C) -> C::Answer {
-        self.decide(change)
-            .expect("the fixture asks for what can be done")
+        self.decide(change).expect("the fixture asks for what can be done")
     }
 
     fn create(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)], internal: bool) {
-        let configs = configs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())))
-            .collect();
-        let placement = Placement::Count {
-            partitions,
-            replication_factor: 1,
-        };
-        let topic = NewTopic {
-            name: name.into(),
-            placement,
-            configs,
-            internal,
-        };
-        let answers = self.done(&CreateTopics {
-            topics: vec![topic],
-            validate_only: false,
-        });
-        answers
-            .into_iter()
-            .for_each(|(_, made)| assert!(made.is_ok(), "{made:?}"));
+        let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
+        let placement = Placement::Count { partitions, replication_factor: 1 };
+        let topic = NewTopic { name: name.into(), placement, configs, internal };
+        let answers = self.done(&CreateTopics { topics: vec![topic], validate_only: false });
+        answers.into_iter().for_each(|(_, made)| assert!(made.is_ok(), "{made:?}"));
     }
 
     fn plugin_of(mut self, name: &str, kinds: PluginKinds) -> Self {
         let version = self.image.plugin_version_last(name) + 1;
         let digest = [u8::try_from(version).expect("few versions"); 32];
-        self.done(&AddPlugin {
-            name: name.into(),
-            version: None,
-            digest,
-            size: 10,
-            kinds,
-        });
+        self.done(&AddPlugin { name: name.into(), version: None, digest, size: 10, kinds });
         self
     }
 }
 
 pub(super) fn new_binding(plugin: &str) -> NewBinding {
-    NewBinding {
-        chain: vec![plugin_use(plugin, None, "{}")],
-        limits: PluginLimits::default(),
-        on_error: OnError::Fail,
-    }
+    NewBinding { chain: vec![plugin_use(plugin, None, "{}")], limits: PluginLimits::default(), on_error: OnError::Fail }
 }
 
 pub(super) fn plugin_use(plugin: &str, version: Option<u32>, config: &str) -> NewPluginUse {
-    NewPluginUse {
-        plugin: plugin.into(),
-        version,
-        config: config.into(),
-    }
+    NewPluginUse { plugin: plugin.into(), version, config: config.into() }
 }
 
 /// The topic's configs as `name=value`.
 pub(super) fn configs(image: &Image, topic: &str) -> Vec<String> {
     let topic = image.topic(topic).expect("a topic of the fixture");
-    topic
-        .configs
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect()
+    topic.configs.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// A number and a list.
@@ -202,10 +130,7 @@ struct Rules;
 impl ConfigRules for Rules {
     fn check(&self, name: &str, value: &str) -> Result<(), String> {
         match name {
-            "retention.ms" => value
-                .parse::<i64>()
-                .map(drop)
-                .map_err(|_| format!("{value:?} is not a number")),
+            "retention.ms" => value.parse::<i64>().map(drop).map_err(|_| format!("{value:?} is not a number")),
             "cleanup.policy" if value.is_empty() => Err(format!("{value:?} is not a policy")),
             "cleanup.policy" => Ok(()),
             _ => Err("there is no such config".to_owned()),

@@ -19,9 +19,7 @@ pub enum NameError {
         length: usize,
     },
     /// A character that is not a letter or digit of ASCII, `.`, `_` or `-`.
-    #[error(
-        "the name has {found:?} in it; letters and digits of ASCII, '.', '_' and '-' are allowed"
-    )]
+    #[error("the name has {found:?} in it; letters and digits of ASCII, '.', '_' and '-' are allowed")]
     Character {
         /// The first such character.
         found: char,
@@ -39,10 +37,7 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.len() > NAME_LENGTH_MAX {
         return Err(NameError::TooLong { length: name.len() });
     }
-    match name
-        .chars()
-        .find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-'))
-    {
+    match name.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-')) {
         Some(found) => Err(NameError::Character { found }),
         None => Ok(()),
     }
@@ -54,16 +49,7 @@ mod tests {
 
     #[test]
     fn names_kafka_takes() {
-        for name in [
-            "a",
-            "orders",
-            "Orders.v1_of-us",
-            "...",
-            "-",
-            "0",
-            "__consumer_offsets",
-            &"x".repeat(249),
-        ] {
+        for name in ["a", "orders", "Orders.v1_of-us", "...", "-", "0", "__consumer_offsets", &"x".repeat(249)] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
     }

@@ -101,10 +101,9 @@ pub(super) fn place(
 ) -> Result<Vec<PartitionRegistration>, PlacementError> {
     let serving: Vec<i32> = image.serving().map(|broker| broker.id).collect();
     match placement {
-        Placement::Count {
-            partitions,
-            replication_factor,
-        } => spread(&serving, *partitions, *replication_factor, start),
+        Placement::Count { partitions, replication_factor } => {
+            spread(&serving, *partitions, *replication_factor, start)
+        }
         Placement::Manual(assigned) => check_manual(&serving, assigned),
     }
 }
@@ -120,18 +119,12 @@ fn spread(
     let Some(count) = usize::try_from(partitions).ok().filter(|count| *count > 0) else {
         return Err(PlacementError::Partitions { partitions });
     };
-    let Some(replicas) = usize::try_from(replication_factor)
-        .ok()
-        .filter(|replicas| *replicas > 0)
-    else {
+    let Some(replicas) = usize::try_from(replication_factor).ok().filter(|replicas| *replicas > 0) else {
         return Err(PlacementError::ReplicationFactor { replication_factor });
     };
     let brokers = serving.len();
     if replicas > brokers {
-        return Err(PlacementError::TooFewBrokers {
-            replication_factor,
-            serving: brokers,
-        });
+        return Err(PlacementError::TooFewBrokers { replication_factor, serving: brokers });
     }
     let placed = (0..count).map(|partition| {
         let (first, round) = ((start + partition) % brokers, partition / brokers);
@@ -142,10 +135,7 @@ fn spread(
     Ok(placed.collect())
 }
 
-fn check_manual(
-    serving: &[i32],
-    assigned: &[(i32, Vec<i32>)],
-) -> Result<Vec<PartitionRegistration>, PlacementError> {
+fn check_manual(serving: &[i32], assigned: &[(i32, Vec<i32>)]) -> Result<Vec<PartitionRegistration>, PlacementError> {
     if assigned.is_empty() {
         return Err(PlacementError::Partitions { partitions: 0 });
     }
@@ -163,11 +153,7 @@ fn check_manual(
                 return Err(PlacementError::NoReplicas { partition });
             }
             if replicas.len() != expected {
-                return Err(PlacementError::UnevenReplicas {
-                    partition,
-                    found: replicas.len(),
-                    expected,
-                });
+                return Err(PlacementError::UnevenReplicas { partition, found: replicas.len(), expected });
             }
             let mut seen = BTreeSet::new();
             for &broker in replicas {
@@ -223,23 +209,16 @@ pub(super) fn with(
 }
 
 fn elect(partition: &mut PartitionRegistration, serving: &BTreeSet<i32>) {
-    let eligible = partition
-        .replicas
-        .iter()
-        .find(|replica| partition.isr.contains(replica) && serving.contains(replica));
-    let leader = eligible
-        .copied()
-        .unwrap_or(PartitionRegistration::NO_LEADER);
+    let eligible =
+        partition.replicas.iter().find(|replica| partition.isr.contains(replica) && serving.contains(replica));
+    let leader = eligible.copied().unwrap_or(PartitionRegistration::NO_LEADER);
     if leader != PartitionRegistration::NO_LEADER || partition.leader != leader {
         partition.leader_epoch += 1;
     }
     partition.leader = leader;
 }
 
-fn changed(
-    before: &PartitionRegistration,
-    mut after: PartitionRegistration,
-) -> Option<PartitionRegistration> {
+fn changed(before: &PartitionRegistration, mut after: PartitionRegistration) -> Option<PartitionRegistration> {
     (*before != after).then(|| {
         after.partition_epoch += 1;
         after
@@ -252,38 +231,12 @@ mod tests {
 
     #[test]
     fn one_broker() {
-        assert_eq!(
-            replicas(spread(&[7], 3, 1, 5)),
-            Ok(vec![vec![7], vec![7], vec![7]])
-        );
-        assert_eq!(
-            spread(&[7], 3, 2, 0),
-            Err(PlacementError::TooFewBrokers {
-                replication_factor: 2,
-                serving: 1
-            })
-        );
-        assert_eq!(
-            spread(&[], 3, 1, 0),
-            Err(PlacementError::TooFewBrokers {
-                replication_factor: 1,
-                serving: 0
-            })
-        );
-        assert_eq!(
-            spread(&[7], 0, 1, 0),
-            Err(PlacementError::Partitions { partitions: 0 })
-        );
-        assert_eq!(
-            spread(&[7], -3, 1, 0),
-            Err(PlacementError::Partitions { partitions: -3 })
-        );
-        assert_eq!(
-            spread(&[7], 1, 0, 0),
-            Err(PlacementError::ReplicationFactor {
-                replication_factor: 0
-            })
-        );
+        assert_eq!(replicas(spread(&[7], 3, 1, 5)), Ok(vec![vec![7], vec![7], vec![7]]));
+        assert_eq!(spread(&[7], 3, 2, 0), Err(PlacementError::TooFewBrokers { replication_factor: 2, serving: 1 }));
+        assert_eq!(spread(&[], 3, 1, 0), Err(PlacementError::TooFewBrokers { replication_factor: 1, serving: 0 }));
+        assert_eq!(spread(&[7], 0, 1, 0), Err(PlacementError::Partitions { partitions: 0 }));
+        assert_eq!(spread(&[7], -3, 1, 0), Err(PlacementError::Partitions { partitions: -3 }));
+        assert_eq!(spread(&[7], 1, 0, 0), Err(PlacementError::ReplicationFactor { replication_factor: 0 }));
     }
 
     #[test]
@@ -295,95 +248,35 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        let check = |assigned: &[(i32, &[i32])],
-                     expected: Result<Vec<Vec<i32>>, PlacementError>| {
-            let assigned: Vec<_> = assigned
-                .iter()
-                .map(|(partition, replicas)| (*partition, replicas.to_vec()))
-                .collect();
-            assert_eq!(
-                replicas(check_manual(&[1, 2], &assigned)),
-                expected,
-                "{assigned:?}"
-            );
+        let check = |assigned: &[(i32, &[i32])], expected: Result<Vec<Vec<i32>>, PlacementError>| {
+            let assigned: Vec<_> =
+                assigned.iter().map(|(partition, replicas)| (*partition, replicas.to_vec())).collect();
+            assert_eq!(replicas(check_manual(&[1, 2], &assigned)), expected, "{assigned:?}");
         };
-        check(
-            &[(1, &[2, 1]), (0, &[1, 2])],
-            Ok(vec![vec![1, 2], vec![2, 1]]),
-        );
+        check(&[(1, &[2, 1]), (0, &[1, 2])], Ok(vec![vec![1, 2], vec![2, 1]]));
         check(&[], Err(PlacementError::Partitions { partitions: 0 }));
-        check(
-            &[(0, &[1]), (2, &[1])],
-            Err(PlacementError::Indexes { partition: 1 }),
-        );
-        check(
-            &[(0, &[1]), (0, &[1])],
-            Err(PlacementError::Indexes { partition: 1 }),
-        );
+        check(&[(0, &[1]), (2, &[1])], Err(PlacementError::Indexes { partition: 1 }));
+        check(&[(0, &[1]), (0, &[1])], Err(PlacementError::Indexes { partition: 1 }));
         check(&[(-1, &[1])], Err(PlacementError::Indexes { partition: 0 }));
-        check(
-            &[(0, &[])],
-            Err(PlacementError::NoReplicas { partition: 0 }),
-        );
-        check(
-            &[(0, &[1]), (1, &[1, 2])],
-            Err(PlacementError::UnevenReplicas {
-                partition: 1,
-                found: 2,
-                expected: 1,
-            }),
-        );
-        check(
-            &[(0, &[1, 1])],
-            Err(PlacementError::RepeatedBroker {
-                partition: 0,
-                broker: 1,
-            }),
-        );
-        check(
-            &[(0, &[3])],
-            Err(PlacementError::UnknownBroker {
-                partition: 0,
-                broker: 3,
-            }),
-        );
+        check(&[(0, &[])], Err(PlacementError::NoReplicas { partition: 0 }));
+        check(&[(0, &[1]), (1, &[1, 2])], Err(PlacementError::UnevenReplicas { partition: 1, found: 2, expected: 1 }));
+        check(&[(0, &[1, 1])], Err(PlacementError::RepeatedBroker { partition: 0, broker: 1 }));
+        check(&[(0, &[3])], Err(PlacementError::UnknownBroker { partition: 0, broker: 3 }));
     }
 
     #[test]
     fn a_broker_goes() {
-        let check = |what: &str,
-                     isr: &[i32],
-                     leader: i32,
-                     serving: &[i32],
-                     expected: Option<(&[i32], i32, i32)>| {
-            let after = without(
-                &partition(isr, leader),
-                1,
-                &serving.iter().copied().collect(),
-            );
-            let seen = after
-                .as_ref()
-                .map(|after| (after.isr.as_slice(), after.leader, after.leader_epoch));
+        let check = |what: &str, isr: &[i32], leader: i32, serving: &[i32], expected: Option<(&[i32], i32, i32)>| {
+            let after = without(&partition(isr, leader), 1, &serving.iter().copied().collect());
+            let seen = after.as_ref().map(|after| (after.isr.as_slice(), after.leader, after.leader_epoch));
             assert_eq!(seen, expected, "{what}");
             assert!(
                 after.is_none_or(|after| after.partition_epoch == 1),
                 "{what}: every change raises the partition epoch"
             );
         };
-        check(
-            "the leader, another is in sync",
-            &[1, 2],
-            1,
-            &[2],
-            Some((&[2], 2, 1)),
-        );
-        check(
-            "the leader, nobody in sync serves",
-            &[1, 2],
-            1,
-            &[],
-            Some((&[2], -1, 1)),
-        );
+        check("the leader, another is in sync", &[1, 2], 1, &[2], Some((&[2], 2, 1)));
+        check("the leader, nobody in sync serves", &[1, 2], 1, &[], Some((&[2], -1, 1)));
         check("the only one in sync", &[1], 1, &[2], Some((&[1], -1, 1)));
         check("a follower", &[1, 2], 2, &[2], Some((&[2], 2, 0)));
         check("one out of sync", &[2], 2, &[2], None);
@@ -391,75 +284,28 @@ mod tests {
 
     #[test]
     fn a_broker_comes_back() {
-        let check = |what: &str,
-                     isr: &[i32],
-                     leader: i32,
-                     clean: bool,
-                     expected: Option<(&[i32], i32, i32)>| {
+        let check = |what: &str, isr: &[i32], leader: i32, clean: bool, expected: Option<(&[i32], i32, i32)>| {
             let after = with(&partition(isr, leader), 1, clean, &[1].into());
             assert_eq!(
-                after.as_ref().map(|after| (
-                    after.isr.as_slice(),
-                    after.leader,
-                    after.leader_epoch
-                )),
+                after.as_ref().map(|after| (after.isr.as_slice(), after.leader, after.leader_epoch)),
                 expected,
                 "{what}"
             );
         };
-        check(
-            "the last in sync leads again",
-            &[1],
-            -1,
-            true,
-            Some((&[1], 1, 1)),
-        );
-        check(
-            "so it does when it was never missed",
-            &[1],
-            1,
-            true,
-            Some((&[1], 1, 1)),
-        );
-        check(
-            "and uncleanly, since nobody else holds more",
-            &[1],
-            1,
-            false,
-            Some((&[1], 1, 1)),
-        );
-        check(
-            "uncleanly with others in sync it waits to catch up",
-            &[1, 2],
-            -1,
-            false,
-            Some((&[2], -1, 0)),
-        );
+        check("the last in sync leads again", &[1], -1, true, Some((&[1], 1, 1)));
+        check("so it does when it was never missed", &[1], 1, true, Some((&[1], 1, 1)));
+        check("and uncleanly, since nobody else holds more", &[1], 1, false, Some((&[1], 1, 1)));
+        check("uncleanly with others in sync it waits to catch up", &[1, 2], -1, false, Some((&[2], -1, 0)));
         check("a follower is nobody's leader", &[1, 2], 2, true, None);
         let elsewhere = PartitionRegistration::new(vec![5]);
-        assert_eq!(
-            with(&elsewhere, 1, true, &[1].into()),
-            None,
-            "a partition it has no part in"
-        );
+        assert_eq!(with(&elsewhere, 1, true, &[1].into()), None, "a partition it has no part in");
     }
 
     fn partition(isr: &[i32], leader: i32) -> PartitionRegistration {
-        PartitionRegistration {
-            isr: isr.to_vec(),
-            leader,
-            ..PartitionRegistration::new(vec![1, 2])
-        }
+        PartitionRegistration { isr: isr.to_vec(), leader, ..PartitionRegistration::new(vec![1, 2]) }
     }
 
-    fn replicas(
-        placed: Result<Vec<PartitionRegistration>, PlacementError>,
-    ) -> Result<Vec<Vec<i32>>, PlacementError> {
-        placed.map(|placed| {
-            placed
-                .into_iter()
-                .map(|partition| partition.replicas)
-                .collect()
-        })
+    fn replicas(placed: Result<Vec<PartitionRegistration>, PlacementError>) -> Result<Vec<Vec<i32>>, PlacementError> {
+        placed.map(|placed| placed.into_iter().map(|partition| partition.replicas).collect())
     }
 }

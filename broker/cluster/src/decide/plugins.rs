@@ -77,18 +77,8 @@ impl Change for AddPlugin {
     type Error = AddPluginError;
 
     /// Answers the version. Pushing the bytes of the newest version again gives that version.
-    fn decide(
-        &self,
-        image: &Image,
-        given: &mut Given<'_>,
-    ) -> Result<Decided<PluginAdded>, AddPluginError> {
-        let Self {
-            name,
-            digest,
-            size,
-            kinds,
-            ..
-        } = self.clone();
+    fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<PluginAdded>, AddPluginError> {
+        let Self { name, digest, size, kinds, .. } = self.clone();
         check_plugin_name(&name)?;
         if kinds == PluginKinds::default() {
             return Err(AddPluginError::NoKind { name });
@@ -96,49 +86,20 @@ impl Change for AddPlugin {
         let next = image.plugin_version_last(&name) + 1;
         let same = match self.version {
             Some(version) => image.plugin(&name, version),
-            None => image
-                .plugin_latest(&name)
-                .filter(|latest| latest.digest == digest),
+            None => image.plugin_latest(&name).filter(|latest| latest.digest == digest),
         };
         if let Some(known) = same {
             if known.digest != digest {
-                return Err(AddPluginError::OtherDigest {
-                    name,
-                    version: known.version,
-                    next,
-                });
+                return Err(AddPluginError::OtherDigest { name, version: known.version, next });
             }
-            return Ok(Decided::new(
-                Vec::new(),
-                PluginAdded {
-                    version: known.version,
-                    known: true,
-                },
-            ));
+            return Ok(Decided::new(Vec::new(), PluginAdded { version: known.version, known: true }));
         }
         let version = self.version.unwrap_or(next);
         if version != next {
-            return Err(AddPluginError::NotNext {
-                name,
-                version,
-                next,
-            });
+            return Err(AddPluginError::NotNext { name, version, next });
         }
-        let record = MetadataRecord::Plugin {
-            name,
-            version,
-            digest,
-            size,
-            kinds,
-            at_ms: given.now_ms,
-        };
-        Ok(Decided::new(
-            vec![record],
-            PluginAdded {
-                version,
-                known: false,
-            },
-        ))
+        let record = MetadataRecord::Plugin { name, version, digest, size, kinds, at_ms: given.now_ms };
+        Ok(Decided::new(vec![record], PluginAdded { version, known: false }))
     }
 }
 
@@ -179,41 +140,26 @@ impl Change for RemovePlugin {
     type Error = RemovePluginError;
 
     /// Answers the digest it had.
-    fn decide(
-        &self,
-        image: &Image,
-        _: &mut Given<'_>,
-    ) -> Result<Decided<[u8; 32]>, RemovePluginError> {
+    fn decide(&self, image: &Image, _: &mut Given<'_>) -> Result<Decided<[u8; 32]>, RemovePluginError> {
         let Self { name, version } = self.clone();
         let Some(plugin) = image.plugin(&name, version) else {
             return Err(RemovePluginError::Unknown { name, version });
         };
         let users: Vec<String> = image.users_of(&name, version).map(str::to_owned).collect();
         if !users.is_empty() {
-            return Err(RemovePluginError::InUse {
-                name,
-                version,
-                users,
-            });
+            return Err(RemovePluginError::InUse { name, version, users });
         }
-        Ok(Decided::new(
-            vec![MetadataRecord::PluginRemoved { name, version }],
-            plugin.digest,
-        ))
+        Ok(Decided::new(vec![MetadataRecord::PluginRemoved { name, version }], plugin.digest))
     }
 }
 
 fn check_plugin_name(name: &str) -> Result<(), AddPluginError> {
     let starts = name.starts_with(|first: char| first.is_ascii_lowercase());
-    let plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if starts && plain && name.len() <= PLUGIN_NAME_LENGTH_MAX {
         return Ok(());
     }
-    Err(AddPluginError::Name {
-        name: name.to_owned(),
-    })
+    Err(AddPluginError::Name { name: name.to_owned() })
 }
 
 #[cfg(test)]
@@ -224,129 +170,52 @@ mod tests {
     #[test]
     fn versions_count_up() {
         let mut cluster = Cluster::serving(1);
-        let news = |version| {
-            Ok(PluginAdded {
-                version,
-                known: false,
-            })
-        };
+        let news = |version| Ok(PluginAdded { version, known: false });
         assert_eq!(cluster.decide(&add("select", None, 1)), news(1));
         assert_eq!(
             cluster.decide(&add("select", None, 1)),
-            Ok(PluginAdded {
-                version: 1,
-                known: true
-            }),
+            Ok(PluginAdded { version: 1, known: true }),
             "pushed twice"
         );
         assert_eq!(cluster.decide(&add("select", Some(2), 2)), news(2));
-        assert_eq!(
-            cluster.decide(&add("select", Some(1), 1)),
-            Ok(PluginAdded {
-                version: 1,
-                known: true
-            })
-        );
-        assert_eq!(
-            cluster.decide(&add("redact", None, 1)),
-            news(1),
-            "each name for itself"
-        );
-        assert_eq!(
-            cluster.decide(&RemovePlugin {
-                name: "select".into(),
-                version: 2
-            }),
-            Ok([2; 32])
-        );
-        assert_eq!(
-            cluster.decide(&add("select", None, 2)),
-            news(3),
-            "a number that was used is not used again"
-        );
+        assert_eq!(cluster.decide(&add("select", Some(1), 1)), Ok(PluginAdded { version: 1, known: true }));
+        assert_eq!(cluster.decide(&add("redact", None, 1)), news(1), "each name for itself");
+        assert_eq!(cluster.decide(&RemovePlugin { name: "select".into(), version: 2 }), Ok([2; 32]));
+        assert_eq!(cluster.decide(&add("select", None, 2)), news(3), "a number that was used is not used again");
     }
 
     #[test]
     fn plugins_that_cannot_be() {
         let check = |what: &str, add: AddPlugin, why: AddPluginError| {
-            assert_eq!(
-                Cluster::serving(1).plugin("select").decide(&add),
-                Err(why),
-                "{what}"
-            );
+            assert_eq!(Cluster::serving(1).plugin("select").decide(&add), Err(why), "{what}");
         };
         let name = || "select".to_owned();
         check(
             "another component",
             add("select", Some(1), 9),
-            AddPluginError::OtherDigest {
-                name: name(),
-                version: 1,
-                next: 2,
-            },
+            AddPluginError::OtherDigest { name: name(), version: 1, next: 2 },
         );
-        check(
-            "a gap",
-            add("select", Some(3), 9),
-            AddPluginError::NotNext {
-                name: name(),
-                version: 3,
-                next: 2,
-            },
-        );
-        check(
-            "version 0",
-            add("select", Some(0), 9),
-            AddPluginError::NotNext {
-                name: name(),
-                version: 0,
-                next: 2,
-            },
-        );
+        check("a gap", add("select", Some(3), 9), AddPluginError::NotNext { name: name(), version: 3, next: 2 });
+        check("version 0", add("select", Some(0), 9), AddPluginError::NotNext { name: name(), version: 0, next: 2 });
         check(
             "no kind",
-            AddPlugin {
-                kinds: PluginKinds::default(),
-                ..add("select", None, 9)
-            },
+            AddPlugin { kinds: PluginKinds::default(), ..add("select", None, 9) },
             AddPluginError::NoKind { name: name() },
         );
         for bad in ["", "Select", "1st", "../x", "a_b", &"x".repeat(65)] {
-            check(
-                "no name",
-                add(bad, None, 9),
-                AddPluginError::Name { name: bad.into() },
-            );
+            check("no name", add(bad, None, 9), AddPluginError::Name { name: bad.into() });
         }
     }
 
     #[test]
     fn a_plugin_in_use_stays() {
-        let mut cluster = Cluster::serving(1)
-            .topic("orders", 1)
-            .plugin("select")
-            .view("big", "orders");
-        let remove = RemovePlugin {
-            name: "select".into(),
-            version: 1,
-        };
-        let in_use = RemovePluginError::InUse {
-            name: "select".into(),
-            version: 1,
-            users: vec!["big".into()],
-        };
+        let mut cluster = Cluster::serving(1).topic("orders", 1).plugin("select").view("big", "orders");
+        let remove = RemovePlugin { name: "select".into(), version: 1 };
+        let in_use = RemovePluginError::InUse { name: "select".into(), version: 1, users: vec!["big".into()] };
         assert_eq!(cluster.decide(&remove), Err(in_use));
-        cluster
-            .decide(&super::super::RemoveView { name: "big".into() })
-            .unwrap();
+        cluster.decide(&super::super::RemoveView { name: "big".into() }).unwrap();
         assert!(cluster.decide(&remove).is_ok());
-        assert_eq!(
-            cluster.decide(&remove),
-            Err(RemovePluginError::Unknown {
-                name: "select".into(),
-                version: 1
-            })
-        );
+        assert_eq!(cluster.decide(&remove), Err(RemovePluginError::Unknown { name: "select".into(), version: 1 }));
     }
 
     fn add(name: &str, version: Option<u32>, digest: u8) -> AddPlugin {
@@ -355,10 +224,7 @@ mod tests {
             version,
             digest: [digest; 32],
             size: 10,
-            kinds: PluginKinds {
-                gate: true,
-                view: true,
-            },
+            kinds: PluginKinds { gate: true, view: true },
         }
     }
 }

@@ -31,23 +31,11 @@ impl Change for AllocateProducerIds {
     type Answer = ProducerIdBlock;
     type Error = ProducerIdsExhausted;
 
-    fn decide(
-        &self,
-        image: &Image,
-        _: &mut Given<'_>,
-    ) -> Result<Decided<ProducerIdBlock>, ProducerIdsExhausted> {
+    fn decide(&self, image: &Image, _: &mut Given<'_>) -> Result<Decided<ProducerIdBlock>, ProducerIdsExhausted> {
         let first = image.producer_ids_next();
-        let next = first
-            .checked_add(ProducerIdBlock::COUNT)
-            .ok_or(ProducerIdsExhausted)?;
-        let block = ProducerIdBlock {
-            first,
-            count: ProducerIdBlock::COUNT,
-        };
-        Ok(Decided::new(
-            vec![MetadataRecord::ProducerIds { next }],
-            block,
-        ))
+        let next = first.checked_add(ProducerIdBlock::COUNT).ok_or(ProducerIdsExhausted)?;
+        let block = ProducerIdBlock { first, count: ProducerIdBlock::COUNT };
+        Ok(Decided::new(vec![MetadataRecord::ProducerIds { next }], block))
     }
 }
 
@@ -59,27 +47,9 @@ mod tests {
     #[test]
     fn blocks_follow_each_other() {
         let mut cluster = Cluster::serving(1);
-        assert_eq!(
-            cluster.decide(&AllocateProducerIds),
-            Ok(ProducerIdBlock {
-                first: 0,
-                count: 1_000
-            })
-        );
-        assert_eq!(
-            cluster.decide(&AllocateProducerIds),
-            Ok(ProducerIdBlock {
-                first: 1_000,
-                count: 1_000
-            })
-        );
-        cluster
-            .image
-            .replay(&MetadataRecord::ProducerIds { next: i64::MAX - 5 })
-            .unwrap();
-        assert_eq!(
-            cluster.decide(&AllocateProducerIds),
-            Err(ProducerIdsExhausted)
-        );
+        assert_eq!(cluster.decide(&AllocateProducerIds), Ok(ProducerIdBlock { first: 0, count: 1_000 }));
+        assert_eq!(cluster.decide(&AllocateProducerIds), Ok(ProducerIdBlock { first: 1_000, count: 1_000 }));
+        cluster.image.replay(&MetadataRecord::ProducerIds { next: i64::MAX - 5 }).unwrap();
+        assert_eq!(cluster.decide(&AllocateProducerIds), Err(ProducerIdsExhausted));
     }
 }

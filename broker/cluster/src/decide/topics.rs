@@ -100,21 +100,10 @@ impl Change for CreateTopics {
     type Error = TooManyPartitions;
 
     /// Answers each topic in the order asked.
-    fn decide(
-        &self,
-        image: &Image,
-        given: &mut Given<'_>,
-    ) -> Result<Decided<Self::Answer>, TooManyPartitions> {
-        let asked = self
-            .topics
-            .iter()
-            .map(|topic| topic.placement.partitions())
-            .sum();
+    fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<Self::Answer>, TooManyPartitions> {
+        let asked = self.topics.iter().map(|topic| topic.placement.partitions()).sum();
         if asked > Self::PARTITIONS_MAX {
-            return Err(TooManyPartitions {
-                asked,
-                max: Self::PARTITIONS_MAX,
-            });
+            return Err(TooManyPartitions { asked, max: Self::PARTITIONS_MAX });
         }
         let mut image = image.clone();
         let mut partitions_made: usize = image.topics().map(|topic| topic.partitions.len()).sum();
@@ -122,9 +111,7 @@ impl Change for CreateTopics {
         let answer = self.topics.iter().map(|topic| {
             let decided = create(&image, topic, partitions_made, given).map(|(news, created)| {
                 for record in &news {
-                    image
-                        .replay(record)
-                        .expect("a topic that was decided on this image fits it");
+                    image.replay(record).expect("a topic that was decided on this image fits it");
                 }
                 partitions_made += created.partitions.len();
                 records.extend(news);
@@ -135,10 +122,7 @@ impl Change for CreateTopics {
         let mut answer: Self::Answer = answer.collect();
         if self.validate_only {
             records.clear();
-            answer
-                .iter_mut()
-                .filter_map(|(_, made)| made.as_mut().ok())
-                .for_each(|made| made.id = Uuid::ZERO);
+            answer.iter_mut().filter_map(|(_, made)| made.as_mut().ok()).for_each(|made| made.id = Uuid::ZERO);
         }
         Ok(Decided::new(records, answer))
     }
@@ -191,9 +175,7 @@ impl Change for DeleteTopics {
             let removed = find(&image, asked).map(|topic| (topic.name.clone(), topic.id));
             if let Ok((_, id)) = &removed {
                 let record = MetadataRecord::TopicRemoved { id: *id };
-                image
-                    .replay(&record)
-                    .expect("a topic that was found can be removed");
+                image.replay(&record).expect("a topic that was found can be removed");
                 records.push(record);
             }
             (asked.clone(), removed)
@@ -226,23 +208,15 @@ pub(super) fn check_free(image: &Image, name: &str) -> Result<(), CreateTopicErr
     check_name(name)?;
     match image.resolve(name) {
         Some(Source::Topic(_)) => {
-            return Err(CreateTopicError::Exists {
-                name: name.to_owned(),
-                kind: SourceKind::Topic,
-            });
+            return Err(CreateTopicError::Exists { name: name.to_owned(), kind: SourceKind::Topic });
         }
         Some(Source::View(_)) => {
-            return Err(CreateTopicError::Exists {
-                name: name.to_owned(),
-                kind: SourceKind::View,
-            });
+            return Err(CreateTopicError::Exists { name: name.to_owned(), kind: SourceKind::View });
         }
         None => {}
     }
     match image.confused_with(name) {
-        Some(taken) => Err(CreateTopicError::Collides {
-            taken: taken.to_owned(),
-        }),
+        Some(taken) => Err(CreateTopicError::Collides { taken: taken.to_owned() }),
         None => Ok(()),
     }
 }
@@ -257,22 +231,10 @@ fn create(
     let partitions = place(image, &topic.placement, partitions_made)?;
     let configs = check_new(&topic.configs, given.configs)?;
     let id = given.new_id(image);
-    let created = TopicCreated {
-        id,
-        partitions: partitions.clone(),
-        configs: configs.clone().into_iter().collect(),
-    };
+    let created = TopicCreated { id, partitions: partitions.clone(), configs: configs.clone().into_iter().collect() };
     let records = vec![
-        MetadataRecord::Topic {
-            id,
-            name: topic.name.clone(),
-            internal: topic.internal,
-            configs,
-        },
-        MetadataRecord::Partitions {
-            topic: id,
-            partitions: (0..).zip(partitions).collect(),
-        },
+        MetadataRecord::Topic { id, name: topic.name.clone(), internal: topic.internal, configs },
+        MetadataRecord::Partitions { topic: id, partitions: (0..).zip(partitions).collect() },
     ];
     Ok((records, created))
 }
@@ -284,13 +246,8 @@ fn find<'a>(image: &'a Image, asked: &TopicRef) -> Result<&'a Topic, DeleteTopic
     };
     match source {
         Some(Source::Topic(topic)) => Ok(topic),
-        Some(Source::View(view)) => Err(DeleteTopicError::IsView {
-            name: view.name.clone(),
-            base: view.base,
-        }),
-        None => Err(DeleteTopicError::Unknown {
-            topic: asked.clone(),
-        }),
+        Some(Source::View(view)) => Err(DeleteTopicError::IsView { name: view.name.clone(), base: view.base }),
+        None => Err(DeleteTopicError::Unknown { topic: asked.clone() }),
     }
 }
 

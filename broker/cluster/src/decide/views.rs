@@ -86,28 +86,18 @@ impl Change for CreateView {
     type Error = ViewError;
 
     /// Answers the view's id and binding.
-    fn decide(
-        &self,
-        image: &Image,
-        given: &mut Given<'_>,
-    ) -> Result<Decided<(Uuid, Binding)>, ViewError> {
+    fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<(Uuid, Binding)>, ViewError> {
         check_free(image, &self.name)?;
         let base = match image.resolve(&self.base) {
             Some(Source::Topic(topic)) if topic.internal => {
-                return Err(ViewError::BaseIsInternal {
-                    base: self.base.clone(),
-                });
+                return Err(ViewError::BaseIsInternal { base: self.base.clone() });
             }
             Some(Source::Topic(topic)) => topic.id,
             Some(Source::View(_)) => {
-                return Err(ViewError::BaseIsView {
-                    base: self.base.clone(),
-                });
+                return Err(ViewError::BaseIsView { base: self.base.clone() });
             }
             None => {
-                return Err(ViewError::UnknownBase {
-                    base: self.base.clone(),
-                });
+                return Err(ViewError::UnknownBase { base: self.base.clone() });
             }
         };
         check_policy(&self.binding, self.allow_unfiltered)?;
@@ -130,36 +120,15 @@ impl Change for AlterView {
     type Error = ViewError;
 
     /// Answers the view's id and binding.
-    fn decide(
-        &self,
-        image: &Image,
-        _: &mut Given<'_>,
-    ) -> Result<Decided<(Uuid, Binding)>, ViewError> {
+    fn decide(&self, image: &Image, _: &mut Given<'_>) -> Result<Decided<(Uuid, Binding)>, ViewError> {
         let view = find(image, &self.name)?;
         check_policy(&self.binding, view.allow_unfiltered)?;
         let binding = bind(image, &self.binding, As::View)?;
         if is_same(&view.binding, &binding) {
-            return Ok(Decided::new(
-                Vec::new(),
-                (view.id, view.binding.as_ref().clone()),
-            ));
+            return Ok(Decided::new(Vec::new(), (view.id, view.binding.as_ref().clone())));
         }
-        let View {
-            id,
-            name,
-            base,
-            binding: _,
-            allow_unfiltered,
-            configs,
-        } = view.clone();
-        let record = MetadataRecord::View {
-            id,
-            name,
-            base,
-            binding: binding.clone(),
-            allow_unfiltered,
-            configs,
-        };
+        let View { id, name, base, binding: _, allow_unfiltered, configs } = view.clone();
+        let record = MetadataRecord::View { id, name, base, binding: binding.clone(), allow_unfiltered, configs };
         Ok(Decided::new(vec![record], (id, binding)))
     }
 }
@@ -178,14 +147,8 @@ impl Change for RemoveView {
 fn find<'a>(image: &'a Image, name: &str) -> Result<&'a View, ViewError> {
     match image.resolve(name) {
         Some(Source::View(view)) => Ok(view),
-        Some(Source::Topic(_)) => Err(ViewError::UnknownView {
-            name: name.to_owned(),
-            is_topic: true,
-        }),
-        None => Err(ViewError::UnknownView {
-            name: name.to_owned(),
-            is_topic: false,
-        }),
+        Some(Source::Topic(_)) => Err(ViewError::UnknownView { name: name.to_owned(), is_topic: true }),
+        None => Err(ViewError::UnknownView { name: name.to_owned(), is_topic: false }),
     }
 }
 
@@ -217,13 +180,8 @@ mod tests {
     fn a_view_made_again_is_another() {
         let mut cluster = cluster().view("big", "orders");
         let first = cluster.image.view("big").unwrap().id;
-        assert_eq!(
-            cluster.decide(&RemoveView { name: "big".into() }),
-            Ok(first)
-        );
-        assert!(
-            cluster.image.resolve("big").is_none() && cluster.image.resolve_id(first).is_none()
-        );
+        assert_eq!(cluster.decide(&RemoveView { name: "big".into() }), Ok(first));
+        assert!(cluster.image.resolve("big").is_none() && cluster.image.resolve_id(first).is_none());
         let (second, _) = cluster.decide(&create("big", "orders")).unwrap();
         assert_ne!(first, second);
     }
@@ -232,17 +190,10 @@ mod tests {
     fn a_view_outlives_its_base_and_shows_no_other() {
         let mut cluster = cluster().view("big", "orders");
         let base = cluster.image.view("big").unwrap().base;
-        cluster
-            .decide(&DeleteTopics {
-                topics: vec![TopicRef::Name("orders".into())],
-            })
-            .unwrap();
+        cluster.decide(&DeleteTopics { topics: vec![TopicRef::Name("orders".into())] }).unwrap();
         let mut cluster = cluster.topic("orders", 1);
         assert_eq!(cluster.image.view("big").unwrap().base, base);
-        assert!(
-            cluster.image.topic_by_id(base).is_none(),
-            "the new topic is not the view's"
-        );
+        assert!(cluster.image.topic_by_id(base).is_none(), "the new topic is not the view's");
         assert!(cluster.decide(&RemoveView { name: "big".into() }).is_ok());
     }
 
@@ -252,97 +203,40 @@ mod tests {
         let before = cluster.image.view("big").unwrap().clone();
         let mut binding = new_binding("select");
         assert_eq!(
-            cluster
-                .decide(&AlterView {
-                    name: "big".into(),
-                    binding: binding.clone()
-                })
-                .unwrap()
-                .1,
+            cluster.decide(&AlterView { name: "big".into(), binding: binding.clone() }).unwrap().1,
             *before.binding
         );
         binding.limits.cpu_ms = 50;
-        let (id, after) = cluster
-            .decide(&AlterView {
-                name: "big".into(),
-                binding: binding.clone(),
-            })
-            .unwrap();
-        assert_eq!(
-            (id, after.revision),
-            (before.id, before.binding.revision + 1)
-        );
+        let (id, after) = cluster.decide(&AlterView { name: "big".into(), binding: binding.clone() }).unwrap();
+        assert_eq!((id, after.revision), (before.id, before.binding.revision + 1));
         assert_eq!(cluster.image.view("big").unwrap().binding.limits.cpu_ms, 50);
         binding.on_error = OnError::Pass;
-        let refused = cluster.decide(&AlterView {
-            name: "big".into(),
-            binding,
-        });
-        assert_eq!(
-            refused,
-            Err(ViewError::PassUnfiltered),
-            "what was not allowed at its creation"
-        );
+        let refused = cluster.decide(&AlterView { name: "big".into(), binding });
+        assert_eq!(refused, Err(ViewError::PassUnfiltered), "what was not allowed at its creation");
     }
 
     #[test]
     fn views_that_cannot_be() {
-        let exists = |kind| {
-            ViewError::Name(CreateTopicError::Exists {
-                name: "taken".into(),
-                kind,
-            })
-        };
-        check(
-            "a topic's name",
-            cluster().topic("taken", 1),
-            create("taken", "orders"),
-            exists(SourceKind::Topic),
-        );
-        check(
-            "a view's name",
-            cluster().view("taken", "orders"),
-            create("taken", "orders"),
-            exists(SourceKind::View),
-        );
-        let collides = CreateTopicError::Collides {
-            taken: "a.b".into(),
-        };
-        check(
-            "a name like another",
-            cluster().topic("a.b", 1),
-            create("a_b", "orders"),
-            collides.into(),
-        );
+        let exists = |kind| ViewError::Name(CreateTopicError::Exists { name: "taken".into(), kind });
+        check("a topic's name", cluster().topic("taken", 1), create("taken", "orders"), exists(SourceKind::Topic));
+        check("a view's name", cluster().view("taken", "orders"), create("taken", "orders"), exists(SourceKind::View));
+        let collides = CreateTopicError::Collides { taken: "a.b".into() };
+        check("a name like another", cluster().topic("a.b", 1), create("a_b", "orders"), collides.into());
         check(
             "no name",
             cluster(),
             create("a b", "orders"),
             CreateTopicError::Name(NameError::Character { found: ' ' }).into(),
         );
-        check(
-            "no base",
-            cluster(),
-            create("big", "payments"),
-            ViewError::UnknownBase {
-                base: "payments".into(),
-            },
-        );
+        check("no base", cluster(), create("big", "payments"), ViewError::UnknownBase { base: "payments".into() });
         check(
             "of a view",
             cluster().view("v", "orders"),
             create("big", "v"),
             ViewError::BaseIsView { base: "v".into() },
         );
-        let internal = ViewError::BaseIsInternal {
-            base: "__plugins".into(),
-        };
-        check(
-            "internal",
-            cluster().internal_topic("__plugins"),
-            create("big", "__plugins"),
-            internal,
-        );
+        let internal = ViewError::BaseIsInternal { base: "__plugins".into() };
+        check("internal", cluster().internal_topic("__plugins"), create("big", "__plugins"), internal);
         let mut pass = create("big", "orders");
         pass.binding.on_error = OnError::Pass;
         check("pass", cluster(), pass.clone(), ViewError::PassUnfiltered);
@@ -350,36 +244,15 @@ mod tests {
         assert!(cluster().decide(&pass).is_ok(), "pass, and said so");
         let mut gate_only = create("big", "orders");
         gate_only.binding = new_binding("guard");
-        let wrong = BindingError::WrongKind {
-            plugin: "guard".into(),
-            version: 1,
-            wanted: "view",
-        };
-        check(
-            "a gate's plugin",
-            cluster().gate_plugin("guard"),
-            gate_only,
-            wrong.into(),
-        );
+        let wrong = BindingError::WrongKind { plugin: "guard".into(), version: 1, wanted: "view" };
+        check("a gate's plugin", cluster().gate_plugin("guard"), gate_only, wrong.into());
     }
 
     #[test]
     fn views_that_are_not_there() {
         let remove = |name: &str| cluster().decide(&RemoveView { name: name.into() });
-        assert_eq!(
-            remove("orders"),
-            Err(ViewError::UnknownView {
-                name: "orders".into(),
-                is_topic: true
-            })
-        );
-        assert_eq!(
-            remove("big"),
-            Err(ViewError::UnknownView {
-                name: "big".into(),
-                is_topic: false
-            })
-        );
+        assert_eq!(remove("orders"), Err(ViewError::UnknownView { name: "orders".into(), is_topic: true }));
+        assert_eq!(remove("big"), Err(ViewError::UnknownView { name: "big".into(), is_topic: false }));
     }
 
     fn check(what: &str, mut cluster: Cluster, create: CreateView, why: ViewError) {
@@ -391,11 +264,6 @@ mod tests {
     }
 
     fn create(name: &str, base: &str) -> CreateView {
-        CreateView {
-            name: name.into(),
-            base: base.into(),
-            binding: new_binding("select"),
-            allow_unfiltered: false,
-        }
+        CreateView { name: name.into(), base: base.into(), binding: new_binding("select"), allow_unfiltered: false }
     }
 }

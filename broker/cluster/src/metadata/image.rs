@@ -164,10 +164,7 @@ impl Image {
     /// What the id stands for.
     #[must_use]
     pub fn resolve_id(&self, id: Uuid) -> Option<Source<'_>> {
-        self.topics
-            .get(&id)
-            .map(Source::Topic)
-            .or_else(|| self.views.get(&id).map(Source::View))
+        self.topics.get(&id).map(Source::Topic).or_else(|| self.views.get(&id).map(Source::View))
     }
 
     /// Topics and views in order of their names.
@@ -217,25 +214,15 @@ impl Image {
 
     /// Every version of every plugin, by name and version.
     pub fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
-        self.plugins
-            .values()
-            .flat_map(|plugin| plugin.versions.values())
+        self.plugins.values().flat_map(|plugin| plugin.versions.values())
     }
 
     /// Names of the topics and views whose binding uses that version of a plugin.
     pub fn users_of<'a>(&'a self, plugin: &'a str, version: u32) -> impl Iterator<Item = &'a str> {
-        let uses = move |binding: &Binding| {
-            binding
-                .chain
-                .iter()
-                .any(|link| link.plugin == plugin && link.version == version)
-        };
+        let uses =
+            move |binding: &Binding| binding.chain.iter().any(|link| link.plugin == plugin && link.version == version);
         self.sources().filter_map(move |source| match source {
-            Source::Topic(topic) => topic
-                .gate
-                .as_ref()
-                .filter(|gate| uses(gate))
-                .map(|_| topic.name.as_str()),
+            Source::Topic(topic) => topic.gate.as_ref().filter(|gate| uses(gate)).map(|_| topic.name.as_str()),
             Source::View(view) => uses(&view.binding).then_some(view.name.as_str()),
         })
     }

@@ -27,10 +27,7 @@ impl Names {
 
     /// The name in use, other than `name` itself, that `name` would be confused with.
     pub(super) fn confused_with(&self, name: &str) -> Option<&str> {
-        self.by_fold
-            .get(&fold(name)?)
-            .map(String::as_str)
-            .filter(|taken| *taken != name)
+        self.by_fold.get(&fold(name)?).map(String::as_str).filter(|taken| *taken != name)
     }
 
     /// False when the name is taken: the caller's log is wrong.

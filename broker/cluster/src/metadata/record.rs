@@ -220,10 +220,7 @@ impl PartitionRegistration {
 
     /// Replicas outside the ISR.
     pub fn out_of_sync(&self) -> impl Iterator<Item = i32> + '_ {
-        self.replicas
-            .iter()
-            .copied()
-            .filter(|replica| !self.isr.contains(replica))
+        self.replicas.iter().copied().filter(|replica| !self.isr.contains(replica))
     }
 }
 

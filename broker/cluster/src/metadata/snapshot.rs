@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::{DecodeError, Hash, seal, unseal};
+use super::batch::Hash;
 use super::image::{Image, ReplayError};
 use super::record::MetadataRecord;
+use super::sealed::{DecodeError, seal, unseal};
 
 /// Bytes that are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,11 +22,7 @@ pub enum SnapshotError {
 /// The image as bytes.
 #[must_use]
 pub fn encode(image: &Image) -> Vec<u8> {
-    seal(&Snapshot {
-        next_seq: image.next_seq(),
-        hash: image.hash(),
-        records: image.records(),
-    })
+    seal(&Snapshot { next_seq: image.next_seq(), hash: image.hash(), records: image.records() })
 }
 
 /// The image that [`encode`] wrote.

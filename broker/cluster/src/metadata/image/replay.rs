@@ -81,15 +81,8 @@ impl Image {
                 Ok(())
             }
             MetadataRecord::BrokerFenced { id, epoch } => self.replay_fenced(*id, *epoch),
-            MetadataRecord::Topic {
-                id,
-                name,
-                internal,
-                configs,
-            } => self.replay_topic(*id, name, *internal, configs),
-            MetadataRecord::Partitions { topic, partitions } => {
-                self.replay_partitions(*topic, partitions)
-            }
+            MetadataRecord::Topic { id, name, internal, configs } => self.replay_topic(*id, name, *internal, configs),
+            MetadataRecord::Partitions { topic, partitions } => self.replay_partitions(*topic, partitions),
             MetadataRecord::TopicConfig { topic, name, value } => {
                 let configs = &mut self.topic_mut(*topic)?.configs;
                 match value {
@@ -99,9 +92,7 @@ impl Image {
                 Ok(())
             }
             MetadataRecord::TopicRemoved { id } => {
-                let topic = Arc::make_mut(&mut self.topics)
-                    .remove(id)
-                    .ok_or(ReplayError::NoSuchId { id: *id })?;
+                let topic = Arc::make_mut(&mut self.topics).remove(id).ok_or(ReplayError::NoSuchId { id: *id })?;
                 Arc::make_mut(&mut self.names).remove(&topic.name);
                 Ok(())
             }
@@ -110,14 +101,7 @@ impl Image {
                 self.producer_ids_next = *next;
                 Ok(())
             }
-            MetadataRecord::Plugin {
-                name,
-                version,
-                digest,
-                size,
-                kinds,
-                at_ms,
-            } => {
+            MetadataRecord::Plugin { name, version, digest, size, kinds, at_ms } => {
                 let plugin = Plugin {
                     name: name.clone(),
                     version: *version,
@@ -126,18 +110,14 @@ impl Image {
                     kinds: *kinds,
                     at_ms: *at_ms,
                 };
-                let known = Arc::make_mut(&mut self.plugins)
-                    .entry(name.clone())
-                    .or_default();
+                let known = Arc::make_mut(&mut self.plugins).entry(name.clone()).or_default();
                 known.last = known.last.max(*version);
                 known.versions.insert(*version, Arc::new(plugin));
                 Ok(())
             }
             MetadataRecord::PluginRemoved { name, version } => {
                 // A snapshot says of a plugin whose last version is gone only this: that number is used up.
-                let known = Arc::make_mut(&mut self.plugins)
-                    .entry(name.clone())
-                    .or_default();
+                let known = Arc::make_mut(&mut self.plugins).entry(name.clone()).or_default();
                 known.last = known.last.max(*version);
                 known.versions.remove(version);
                 Ok(())
@@ -151,14 +131,7 @@ impl Image {
                 self.topic_mut(*topic)?.gate = None;
                 Ok(())
             }
-            MetadataRecord::View {
-                id,
-                name,
-                base,
-                binding,
-                allow_unfiltered,
-                configs,
-            } => {
+            MetadataRecord::View { id, name, base, binding, allow_unfiltered, configs } => {
                 let binding = Arc::new(binding.clone());
                 self.last_revision = self.last_revision.max(binding.revision);
                 let view = View {
@@ -172,9 +145,7 @@ impl Image {
                 self.replay_view(view)
             }
             MetadataRecord::ViewRemoved { id } => {
-                let view = Arc::make_mut(&mut self.views)
-                    .remove(id)
-                    .ok_or(ReplayError::NoSuchId { id: *id })?;
+                let view = Arc::make_mut(&mut self.views).remove(id).ok_or(ReplayError::NoSuchId { id: *id })?;
                 Arc::make_mut(&mut self.names).remove(&view.name);
                 Ok(())
             }
@@ -188,110 +159,40 @@ impl Image {
     /// The records that lead to this image from an empty one: what a snapshot holds.
     pub(in crate::metadata) fn records(&self) -> Vec<MetadataRecord> {
         let mut records = Vec::new();
-        records.extend(self.cluster_id().map(|id| MetadataRecord::Cluster {
-            cluster_id: id.to_owned(),
-        }));
-        records.extend(
-            self.controller
-                .map(|(id, epoch)| MetadataRecord::ControllerElected { id, epoch }),
-        );
-        records.extend(
-            self.brokers()
-                .map(|broker| MetadataRecord::BrokerRegistered(broker.as_ref().clone())),
-        );
+        records.extend(self.cluster_id().map(|id| MetadataRecord::Cluster { cluster_id: id.to_owned() }));
+        records.extend(self.controller.map(|(id, epoch)| MetadataRecord::ControllerElected { id, epoch }));
+        records.extend(self.brokers().map(|broker| MetadataRecord::BrokerRegistered(broker.as_ref().clone())));
         for plugin in self.plugins() {
-            let Plugin {
-                name,
-                version,
-                digest,
-                size,
-                kinds,
-                at_ms,
-            } = plugin.as_ref().clone();
-            records.push(MetadataRecord::Plugin {
-                name,
-                version,
-                digest,
-                size,
-                kinds,
-                at_ms,
-            });
+            let Plugin { name, version, digest, size, kinds, at_ms } = plugin.as_ref().clone();
+            records.push(MetadataRecord::Plugin { name, version, digest, size, kinds, at_ms });
         }
-        for (name, known) in self
-            .plugins
-            .iter()
-            .filter(|(_, known)| !known.versions.contains_key(&known.last))
-        {
-            records.push(MetadataRecord::PluginRemoved {
-                name: name.clone(),
-                version: known.last,
-            });
+        for (name, known) in self.plugins.iter().filter(|(_, known)| !known.versions.contains_key(&known.last)) {
+            records.push(MetadataRecord::PluginRemoved { name: name.clone(), version: known.last });
         }
         for topic in self.topics() {
-            let Topic {
-                id,
-                name,
-                internal,
-                partitions,
-                configs,
-                gate,
-            } = topic.as_ref().clone();
-            records.push(MetadataRecord::Topic {
-                id,
-                name,
-                internal,
-                configs,
-            });
-            records.push(MetadataRecord::Partitions {
-                topic: id,
-                partitions: (0..).zip(partitions).collect(),
-            });
-            records.extend(gate.map(|gate| MetadataRecord::Gate {
-                topic: id,
-                binding: gate.as_ref().clone(),
-            }));
+            let Topic { id, name, internal, partitions, configs, gate } = topic.as_ref().clone();
+            records.push(MetadataRecord::Topic { id, name, internal, configs });
+            records.push(MetadataRecord::Partitions { topic: id, partitions: (0..).zip(partitions).collect() });
+            records.extend(gate.map(|gate| MetadataRecord::Gate { topic: id, binding: gate.as_ref().clone() }));
         }
         for view in self.views() {
-            let View {
-                id,
-                name,
-                base,
-                binding,
-                allow_unfiltered,
-                configs,
-            } = view.as_ref().clone();
+            let View { id, name, base, binding, allow_unfiltered, configs } = view.as_ref().clone();
             let binding = binding.as_ref().clone();
-            records.push(MetadataRecord::View {
-                id,
-                name,
-                base,
-                binding,
-                allow_unfiltered,
-                configs,
-            });
+            records.push(MetadataRecord::View { id, name, base, binding, allow_unfiltered, configs });
         }
-        records.push(MetadataRecord::BindingRevision {
-            last: self.last_revision,
-        });
-        records.push(MetadataRecord::ProducerIds {
-            next: self.producer_ids_next,
-        });
+        records.push(MetadataRecord::BindingRevision { last: self.last_revision });
+        records.push(MetadataRecord::ProducerIds { next: self.producer_ids_next });
         records
     }
 
     fn topic_mut(&mut self, id: Uuid) -> Result<&mut Topic, ReplayError> {
-        let topic = Arc::make_mut(&mut self.topics)
-            .get_mut(&id)
-            .ok_or(ReplayError::NoSuchId { id })?;
+        let topic = Arc::make_mut(&mut self.topics).get_mut(&id).ok_or(ReplayError::NoSuchId { id })?;
         Ok(Arc::make_mut(topic))
     }
 
     fn replay_cluster(&mut self, cluster_id: &str) -> Result<(), ReplayError> {
         if let Some(known) = self.cluster_id() {
-            return Err(ReplayError::Cluster {
-                known: Some(known.to_owned()),
-                found: cluster_id.to_owned(),
-            });
+            return Err(ReplayError::Cluster { known: Some(known.to_owned()), found: cluster_id.to_owned() });
         }
         self.cluster_id = Some(cluster_id.into());
         Ok(())
@@ -308,10 +209,7 @@ impl Image {
     fn replay_fenced(&mut self, id: i32, epoch: i64) -> Result<(), ReplayError> {
         let broker = Arc::make_mut(&mut self.brokers)
             .get_mut(&id)
-            .ok_or_else(|| ReplayError::NoSuch {
-                what: "broker",
-                name: id.to_string(),
-            })?;
+            .ok_or_else(|| ReplayError::NoSuch { what: "broker", name: id.to_string() })?;
         if broker.epoch == epoch {
             Arc::make_mut(broker).fenced = true;
         }
@@ -326,18 +224,10 @@ impl Image {
         configs: &BTreeMap<String, String>,
     ) -> Result<(), ReplayError> {
         if !Arc::make_mut(&mut self.names).insert(name, Named::Topic(id)) {
-            return Err(ReplayError::NameTaken {
-                name: name.to_owned(),
-            });
+            return Err(ReplayError::NameTaken { name: name.to_owned() });
         }
-        let topic = Topic {
-            id,
-            name: name.to_owned(),
-            internal,
-            partitions: Vec::new(),
-            configs: configs.clone(),
-            gate: None,
-        };
+        let topic =
+            Topic { id, name: name.to_owned(), internal, partitions: Vec::new(), configs: configs.clone(), gate: None };
         Arc::make_mut(&mut self.topics).insert(id, Arc::new(topic));
         Ok(())
     }
@@ -349,11 +239,7 @@ impl Image {
     ) -> Result<(), ReplayError> {
         let known = &mut self.topic_mut(topic)?.partitions;
         for (partition, registration) in partitions {
-            let gap = ReplayError::PartitionGap {
-                topic,
-                partition: *partition,
-                known: known.len(),
-            };
+            let gap = ReplayError::PartitionGap { topic, partition: *partition, known: known.len() };
             let index = usize::try_from(*partition).map_err(|_| gap.clone())?;
             match index.cmp(&known.len()) {
                 Ordering::Less => known[index] = registration.clone(),
@@ -375,9 +261,5 @@ impl Image {
 }
 
 fn rises(what: &'static str, known: i64, found: i64) -> Result<(), ReplayError> {
-    if found < known {
-        Err(ReplayError::Backwards { what, known, found })
-    } else {
-        Ok(())
-    }
+    if found < known { Err(ReplayError::Backwards { what, known, found }) } else { Ok(()) }
 }

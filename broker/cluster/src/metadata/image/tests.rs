@@ -24,16 +24,9 @@ fn one_namespace() {
 fn names_that_are_confused() {
     let image = replayed(&[topic(ORDERS, "a.b"), topic(BIG, "plain")]);
     assert_eq!(image.confused_with("a_b"), Some("a.b"));
-    assert_eq!(
-        image.confused_with("a.b"),
-        None,
-        "with itself it is not confused, it is the same"
-    );
+    assert_eq!(image.confused_with("a.b"), None, "with itself it is not confused, it is the same");
     assert_eq!(image.confused_with("plain"), None);
-    let image = replayed(&[
-        topic(ORDERS, "a.b"),
-        MetadataRecord::TopicRemoved { id: ORDERS },
-    ]);
+    let image = replayed(&[topic(ORDERS, "a.b"), MetadataRecord::TopicRemoved { id: ORDERS }]);
     assert_eq!(image.confused_with("a_b"), None);
 }
 
@@ -42,117 +35,47 @@ fn a_clone_never_changes() {
     let before = replayed(&[topic(ORDERS, "orders")]);
     let mut after = before.clone();
     after.replay(&gate(ORDERS, 1)).unwrap();
-    after
-        .replay(&MetadataRecord::ProducerIds { next: 1_000 })
-        .unwrap();
-    assert!(
-        before.topic("orders").unwrap().gate.is_none()
-            && after.topic("orders").unwrap().gate.is_some()
-    );
-    after
-        .replay(&MetadataRecord::TopicRemoved { id: ORDERS })
-        .unwrap();
+    after.replay(&MetadataRecord::ProducerIds { next: 1_000 }).unwrap();
+    assert!(before.topic("orders").unwrap().gate.is_none() && after.topic("orders").unwrap().gate.is_some());
+    after.replay(&MetadataRecord::TopicRemoved { id: ORDERS }).unwrap();
     assert!(before.topic("orders").is_some() && after.topic("orders").is_none());
 }
 
 #[test]
 fn who_uses_a_plugin() {
-    let image = replayed(&[
-        topic(ORDERS, "orders"),
-        gate(ORDERS, 1),
-        view(BIG, "big", ORDERS),
-    ]);
-    assert_eq!(
-        image.users_of("p", 1).collect::<Vec<_>>(),
-        ["big", "orders"]
-    );
+    let image = replayed(&[topic(ORDERS, "orders"), gate(ORDERS, 1), view(BIG, "big", ORDERS)]);
+    assert_eq!(image.users_of("p", 1).collect::<Vec<_>>(), ["big", "orders"]);
     assert_eq!(image.users_of("p", 2).count(), 0);
 }
 
 #[test]
 fn a_fence_meant_for_an_earlier_life() {
     let mut image = replayed(&[broker(1, 20)]);
-    image
-        .replay(&MetadataRecord::BrokerFenced { id: 1, epoch: 10 })
-        .unwrap();
+    image.replay(&MetadataRecord::BrokerFenced { id: 1, epoch: 10 }).unwrap();
     assert_eq!(image.serving().count(), 1);
-    image
-        .replay(&MetadataRecord::BrokerFenced { id: 1, epoch: 20 })
-        .unwrap();
+    image.replay(&MetadataRecord::BrokerFenced { id: 1, epoch: 20 }).unwrap();
     assert_eq!(image.serving().count(), 0);
 }
 
 #[test]
 fn records_that_do_not_fit() {
-    let cluster = |id: &str| MetadataRecord::Cluster {
-        cluster_id: id.into(),
-    };
+    let cluster = |id: &str| MetadataRecord::Cluster { cluster_id: id.into() };
     let elected = |epoch| MetadataRecord::ControllerElected { id: 1, epoch };
     let known = || Some("a".to_owned());
-    check(
-        &[cluster("a")],
-        cluster("b"),
-        ReplayError::Cluster {
-            known: known(),
-            found: "b".into(),
-        },
-    );
-    check(
-        &[elected(3)],
-        elected(2),
-        ReplayError::Backwards {
-            what: "the controller epoch",
-            known: 3,
-            found: 2,
-        },
-    );
-    check(
-        &[topic(ORDERS, "t")],
-        topic(BIG, "t"),
-        ReplayError::NameTaken { name: "t".into() },
-    );
-    check(
-        &[topic(ORDERS, "t")],
-        view(BIG, "t", ORDERS),
-        ReplayError::NameTaken { name: "t".into() },
-    );
+    check(&[cluster("a")], cluster("b"), ReplayError::Cluster { known: known(), found: "b".into() });
+    check(&[elected(3)], elected(2), ReplayError::Backwards { what: "the controller epoch", known: 3, found: 2 });
+    check(&[topic(ORDERS, "t")], topic(BIG, "t"), ReplayError::NameTaken { name: "t".into() });
+    check(&[topic(ORDERS, "t")], view(BIG, "t", ORDERS), ReplayError::NameTaken { name: "t".into() });
     check(&[], gate(ORDERS, 1), ReplayError::NoSuchId { id: ORDERS });
-    check(
-        &[],
-        MetadataRecord::TopicRemoved { id: ORDERS },
-        ReplayError::NoSuchId { id: ORDERS },
-    );
-    check(
-        &[],
-        MetadataRecord::ViewRemoved { id: BIG },
-        ReplayError::NoSuchId { id: BIG },
-    );
+    check(&[], MetadataRecord::TopicRemoved { id: ORDERS }, ReplayError::NoSuchId { id: ORDERS });
+    check(&[], MetadataRecord::ViewRemoved { id: BIG }, ReplayError::NoSuchId { id: BIG });
     let fenced = MetadataRecord::BrokerFenced { id: 1, epoch: 1 };
-    check(
-        &[],
-        fenced,
-        ReplayError::NoSuch {
-            what: "broker",
-            name: "1".into(),
-        },
-    );
-    let gap = |partition| ReplayError::PartitionGap {
-        topic: ORDERS,
-        partition,
-        known: 0,
-    };
+    check(&[], fenced, ReplayError::NoSuch { what: "broker", name: "1".into() });
+    let gap = |partition| ReplayError::PartitionGap { topic: ORDERS, partition, known: 0 };
     check(&[topic(ORDERS, "t")], partition(ORDERS, 1), gap(1));
     check(&[topic(ORDERS, "t")], partition(ORDERS, -1), gap(-1));
     let ids = |next| MetadataRecord::ProducerIds { next };
-    check(
-        &[ids(2_000)],
-        ids(1_000),
-        ReplayError::Backwards {
-            what: "producer ids",
-            known: 2_000,
-            found: 1_000,
-        },
-    );
+    check(&[ids(2_000)], ids(1_000), ReplayError::Backwards { what: "producer ids", known: 2_000, found: 1_000 });
 }
 
 #[test]
@@ -162,33 +85,21 @@ fn a_snapshot_is_the_image() {
         version,
         digest: [7; 32],
         size: 9,
-        kinds: PluginKinds {
-            gate: true,
-            view: true,
-        },
+        kinds: PluginKinds { gate: true, view: true },
         at_ms: 5,
     };
     let other = Uuid([3; 16]);
     let image = replayed(&[
-        MetadataRecord::Cluster {
-            cluster_id: "c".into(),
-        },
+        MetadataRecord::Cluster { cluster_id: "c".into() },
         MetadataRecord::ControllerElected { id: 1, epoch: 4 },
         broker(1, 20),
         plugin(1),
         plugin(2),
-        MetadataRecord::PluginRemoved {
-            name: "p".into(),
-            version: 2,
-        },
+        MetadataRecord::PluginRemoved { name: "p".into(), version: 2 },
         topic(ORDERS, "orders"),
         partition(ORDERS, 0),
         partition(ORDERS, 1),
-        MetadataRecord::TopicConfig {
-            topic: ORDERS,
-            name: "retention.ms".into(),
-            value: Some("5".into()),
-        },
+        MetadataRecord::TopicConfig { topic: ORDERS, name: "retention.ms".into(), value: Some("5".into()) },
         gate(ORDERS, 1),
         view(BIG, "big", other),
         gate(ORDERS, 8),
@@ -197,82 +108,40 @@ fn a_snapshot_is_the_image() {
     ]);
     let read = snapshot::decode(&snapshot::encode(&image)).unwrap();
     assert_eq!(read, image);
-    assert_eq!(
-        read.last_revision(),
-        8,
-        "the revision of a binding that is gone is not given again"
-    );
-    assert_eq!(
-        read.plugin_version_last("p"),
-        2,
-        "nor the version of a plugin that is gone"
-    );
+    assert_eq!(read.last_revision(), 8, "the revision of a binding that is gone is not given again");
+    assert_eq!(read.plugin_version_last("p"), 2, "nor the version of a plugin that is gone");
 }
 
 fn check(before: &[MetadataRecord], record: MetadataRecord, why: ReplayError) {
-    assert_eq!(
-        replayed(before).replay(&record),
-        Err(why),
-        "{record:?} after {before:?}"
-    );
+    assert_eq!(replayed(before).replay(&record), Err(why), "{record:?} after {before:?}");
 }
 
 fn replayed(records: &[MetadataRecord]) -> Image {
     let mut image = Image::default();
-    records
-        .iter()
-        .for_each(|record| image.replay(record).unwrap());
+    records.iter().for_each(|record| image.replay(record).unwrap());
     image
 }
 
 fn topic(id: Uuid, name: &str) -> MetadataRecord {
-    MetadataRecord::Topic {
-        id,
-        name: name.into(),
-        internal: false,
-        configs: BTreeMap::new(),
-    }
+    MetadataRecord::Topic { id, name: name.into(), internal: false, configs: BTreeMap::new() }
 }
 
 fn partition(topic: Uuid, index: i32) -> MetadataRecord {
-    MetadataRecord::Partitions {
-        topic,
-        partitions: vec![(index, PartitionRegistration::new(vec![1]))],
-    }
+    MetadataRecord::Partitions { topic, partitions: vec![(index, PartitionRegistration::new(vec![1]))] }
 }
 
 fn gate(topic: Uuid, revision: u64) -> MetadataRecord {
-    MetadataRecord::Gate {
-        topic,
-        binding: binding(revision),
-    }
+    MetadataRecord::Gate { topic, binding: binding(revision) }
 }
 
 fn view(id: Uuid, name: &str, base: Uuid) -> MetadataRecord {
     let configs = BTreeMap::new();
-    MetadataRecord::View {
-        id,
-        name: name.into(),
-        base,
-        binding: binding(1),
-        allow_unfiltered: false,
-        configs,
-    }
+    MetadataRecord::View { id, name: name.into(), base, binding: binding(1), allow_unfiltered: false, configs }
 }
 
 fn binding(revision: u64) -> Binding {
-    let link = PluginUse {
-        plugin: "p".into(),
-        version: 1,
-        digest: [7; 32],
-        config: "{}".into(),
-    };
-    Binding {
-        chain: vec![link],
-        limits: PluginLimits::default(),
-        on_error: OnError::Fail,
-        revision,
-    }
+    let link = PluginUse { plugin: "p".into(), version: 1, digest: [7; 32], config: "{}".into() };
+    Binding { chain: vec![link], limits: PluginLimits::default(), on_error: OnError::Fail, revision }
 }
 
 fn broker(id: i32, epoch: i64) -> MetadataRecord {

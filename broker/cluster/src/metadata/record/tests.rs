@@ -9,22 +9,14 @@ fn golden_bytes() {
     for (record, golden) in goldens() {
         let bytes = postcard::to_stdvec(&record).unwrap();
         assert_eq!(hex(&bytes), golden, "{record:?}");
-        assert_eq!(
-            postcard::from_bytes::<MetadataRecord>(&bytes).unwrap(),
-            record
-        );
+        assert_eq!(postcard::from_bytes::<MetadataRecord>(&bytes).unwrap(), record);
     }
 }
 
 #[test]
 fn every_variant_has_its_bytes() {
-    let numbers: Vec<String> = goldens()
-        .iter()
-        .map(|(_, golden)| golden[..2].to_owned())
-        .collect();
-    let expected: Vec<String> = (0..VARIANTS)
-        .map(|number| format!("{number:02x}"))
-        .collect();
+    let numbers: Vec<String> = goldens().iter().map(|(_, golden)| golden[..2].to_owned()).collect();
+    let expected: Vec<String> = (0..VARIANTS).map(|number| format!("{number:02x}")).collect();
     assert_eq!(numbers, expected);
 }
 
@@ -34,12 +26,7 @@ const VARIANTS: usize = 16;
 fn goldens() -> Vec<(MetadataRecord, &'static str)> {
     let id = Uuid([0xaa; 16]);
     let base = Uuid([0xbb; 16]);
-    let endpoint = Endpoint {
-        listener: "SSL".into(),
-        host: "h".into(),
-        port: 9093,
-        security_protocol: "SSL".into(),
-    };
+    let endpoint = Endpoint { listener: "SSL".into(), host: "h".into(), port: 9093, security_protocol: "SSL".into() };
     let configs: BTreeMap<String, String> = [("k".to_owned(), "v".to_owned())].into();
     let partition = PartitionRegistration {
         replicas: vec![1, 2],
@@ -53,12 +40,7 @@ fn goldens() -> Vec<(MetadataRecord, &'static str)> {
         recovering: true,
     };
     let binding = |on_error| Binding {
-        chain: vec![PluginUse {
-            plugin: "p".into(),
-            version: 2,
-            digest: [0xdd; 32],
-            config: "{}".into(),
-        }],
+        chain: vec![PluginUse { plugin: "p".into(), version: 2, digest: [0xdd; 32], config: "{}".into() }],
         limits: PluginLimits {
             memory_bytes: 1,
             cpu_ms: 2,
@@ -80,52 +62,26 @@ fn goldens() -> Vec<(MetadataRecord, &'static str)> {
         fenced: false,
     };
     vec![
-        (
-            MetadataRecord::Cluster {
-                cluster_id: "c".into(),
-            },
-            "000163",
-        ),
-        (
-            MetadataRecord::ControllerElected { id: 1, epoch: 2 },
-            "010204",
-        ),
+        (MetadataRecord::Cluster { cluster_id: "c".into() }, "000163"),
+        (MetadataRecord::ControllerElected { id: 1, epoch: 2 }, "010204"),
         (
             MetadataRecord::BrokerRegistered(broker),
             "0202aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa8c01010353534c016885470353534c0101720100",
         ),
+        (MetadataRecord::BrokerFenced { id: 1, epoch: 70 }, "03028c01"),
         (
-            MetadataRecord::BrokerFenced { id: 1, epoch: 70 },
-            "03028c01",
-        ),
-        (
-            MetadataRecord::Topic {
-                id,
-                name: "t".into(),
-                internal: true,
-                configs: configs.clone(),
-            },
+            MetadataRecord::Topic { id, name: "t".into(), internal: true, configs: configs.clone() },
             "04aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa01740101016b0176",
         ),
         (
-            MetadataRecord::Partitions {
-                topic: id,
-                partitions: vec![(0, partition)],
-            },
+            MetadataRecord::Partitions { topic: id, partitions: vec![(0, partition)] },
             "05aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa01000202040102010401060108010a0c01",
         ),
         (
-            MetadataRecord::TopicConfig {
-                topic: id,
-                name: "k".into(),
-                value: Some("v".into()),
-            },
+            MetadataRecord::TopicConfig { topic: id, name: "k".into(), value: Some("v".into()) },
             "06aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa016b010176",
         ),
-        (
-            MetadataRecord::TopicRemoved { id },
-            "07aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        ),
+        (MetadataRecord::TopicRemoved { id }, "07aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
         (MetadataRecord::ProducerIds { next: 1000 }, "08d00f"),
         (
             MetadataRecord::Plugin {
@@ -133,33 +89,18 @@ fn goldens() -> Vec<(MetadataRecord, &'static str)> {
                 version: 2,
                 digest: [0xdd; 32],
                 size: 300,
-                kinds: PluginKinds {
-                    gate: true,
-                    view: false,
-                },
+                kinds: PluginKinds { gate: true, view: false },
                 at_ms: 7,
             },
             "09017002ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddac0201000e",
         ),
+        (MetadataRecord::PluginRemoved { name: "p".into(), version: 2 }, "0a017002"),
         (
-            MetadataRecord::PluginRemoved {
-                name: "p".into(),
-                version: 2,
-            },
-            "0a017002",
-        ),
-        (
-            MetadataRecord::Gate {
-                topic: id,
-                binding: binding(OnError::Fail),
-            },
+            MetadataRecord::Gate { topic: id, binding: binding(OnError::Fail) },
             "0baaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa01017002dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\
              027b7d01020304050600ac02",
         ),
-        (
-            MetadataRecord::GateRemoved { topic: id },
-            "0caaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        ),
+        (MetadataRecord::GateRemoved { topic: id }, "0caaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
         (
             MetadataRecord::View {
                 id,
@@ -172,10 +113,7 @@ fn goldens() -> Vec<(MetadataRecord, &'static str)> {
             "0daaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0177bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb01017002\
              dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd027b7d01020304050601ac020101016b0176",
         ),
-        (
-            MetadataRecord::ViewRemoved { id },
-            "0eaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        ),
+        (MetadataRecord::ViewRemoved { id }, "0eaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
         (MetadataRecord::BindingRevision { last: 300 }, "0fac02"),
     ]
 }

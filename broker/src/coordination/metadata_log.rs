@@ -1,0 +1,198 @@
+//! The metadata log in the coordinator: entries are read in order and added at the end, and nothing else is ever done to them.
+//!
+//! An append is one multi: the controller epoch is still ours, the entry is new, the head is where we left it. When its outcome
+//! is unknown the log itself is asked: our entry is there, and it was done; it isn't, and the same bytes are sent again, so that
+//! a late original collides with them; another's is there, and we are no longer the controller.
+//!
+//! Whoever replays stops for good when the log isn't the one it has seen: shorter, or with another history.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use sluice_cluster::metadata::batch::{ApplyError, Entry, Hash, Head};
+use sluice_cluster::metadata::sealed::DecodeError;
+use sluice_cluster::{Image, MetadataRecord};
+
+use super::coordinator::{Change, Lifetime, NODE_BYTES_MAX, ReadError, Session, WriteError};
+use super::seat::Seat;
+use super::seen::Place;
+use super::znodes::{CONTROLLER_EPOCH, META_HEAD, entry};
+
+/// Bytes of records in one entry: what a write may have, less the head that goes with it and the entry's own frame.
+pub(super) const ENTRY_BYTES_MAX: usize = NODE_BYTES_MAX - (1 << 10);
+
+/// Entries asked for at once while replaying: hides the round trips, and 16 MiB of answers at most are under way.
+const READS_IN_FLIGHT: usize = 32;
+
+/// An append whose outcome is unknown is sent again this often; what fails so long is a coordinator to be in doubt of.
+const APPEND_TRIES: usize = 4;
+
+/// The log, as far as it has been replayed.
+#[derive(Debug)]
+pub(super) struct MetadataLog {
+    session: Arc<dyn Session>,
+    image: Image,
+    head: Head,
+    head_version: i32,
+}
+
+/// The log is not the one this broker has seen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// There is no log, but a cluster.
+    #[error("the coordinator has the cluster's id and no metadata log")]
+    Missing,
+    /// The head can't be read.
+    #[error("the head of the metadata log: {0}")]
+    Head(#[source] DecodeError),
+    /// An entry is not there.
+    #[error("entry {seq} of the metadata log is missing; its head says that {next_seq} is the next")]
+    MissingEntry {
+        /// The entry.
+        seq: u64,
+        /// Where the head is.
+        next_seq: u64,
+    },
+    /// An entry doesn't follow.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The log is shorter than it was, or another.
+    #[error(
+        "the metadata log went back: this broker has seen entry {seen_seq} ({seen_hash}), the coordinator's log ends before \
+         entry {found_seq} ({found_hash}); was the coordinator restored from an old copy?"
+    )]
+    WentBack {
+        /// The entry this broker would have read next.
+        seen_seq: u64,
+        /// The hash of what is before it.
+        seen_hash: Hash,
+        /// Where the coordinator's log ends, or where it is another.
+        found_seq: u64,
+        /// The hash there.
+        found_hash: Hash,
+    },
+}
+
+/// Why the log was not read to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CatchUpError {
+    #[error(transparent)]
+    Unavailable(#[from] ReadError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Why an entry was not added, if it was not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AppendError {
+    /// It was not; another is controller.
+    #[error("another controller has taken over")]
+    Deposed,
+    /// It was not sent.
+    #[error("not sent: {why}")]
+    NotDone { why: String },
+    /// It was, or was not, or will be, unless another controller comes before it.
+    #[error("outcome unknown: {why}")]
+    Doubt { why: String },
+}
+
+impl MetadataLog {
+    /// The log behind `image`, which may be empty. Reads nothing yet.
+    pub(super) fn new(session: Arc<dyn Session>, image: Image) -> Self {
+        Self { session, image, head: Head::default(), head_version: 0 }
+    }
+
+    pub(super) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Replays all there is. `seen` is where this broker has been: the log has to pass there.
+    pub(super) async fn catch_up(&mut self, seen: Place) -> Result<(), CatchUpError> {
+        self.session.sync().await?;
+        let node = self.session.read(META_HEAD).await?.ok_or(LogError::Missing)?;
+        let head = Head::decode(&node.data).map_err(LogError::Head)?;
+        let known = Place { next_seq: self.image.next_seq(), hash: self.image.hash() };
+        for place in [known, seen] {
+            if head.next_seq < place.next_seq {
+                return Err(went_back(place, head.next_seq, head.hash).into());
+            }
+        }
+        let session = &self.session;
+        let mut entries = stream::iter(known.next_seq..head.next_seq)
+            .map(|seq| async move { (seq, session.read(&entry(seq)).await) })
+            .buffered(READS_IN_FLIGHT);
+        let mut image = self.image.clone();
+        while let Some((seq, read)) = entries.next().await {
+            let node = read?.ok_or(LogError::MissingEntry { seq, next_seq: head.next_seq })?;
+            image = image.after(&node.data).map_err(LogError::Apply)?;
+            if image.next_seq() == seen.next_seq && image.hash() != seen.hash {
+                return Err(went_back(seen, image.next_seq(), image.hash()).into());
+            }
+        }
+        drop(entries);
+        if image.hash() != head.hash {
+            let place = Place { next_seq: image.next_seq(), hash: image.hash() };
+            return Err(went_back(place, head.next_seq, head.hash).into());
+        }
+        (self.image, self.head, self.head_version) = (image, head, node.version);
+        Ok(())
+    }
+
+    /// Adds one entry and replays it.
+    pub(super) async fn append(
+        &mut self,
+        seat: Seat,
+        nonce: u64,
+        records: Vec<MetadataRecord>,
+    ) -> Result<(), AppendError> {
+        let seq = self.image.next_seq();
+        let (bytes, hash) =
+            Entry { controller_epoch: seat.epoch, nonce, previous: self.image.hash(), records }.encode();
+        let after = self.image.after(&bytes).expect("records that were decided on this image fit it");
+        let head = Head { next_seq: seq + 1, hash, ..self.head };
+        let changes = vec![
+            Change::Check { path: CONTROLLER_EPOCH.to_owned(), version: seat.epoch_version },
+            Change::Create { path: entry(seq), data: bytes.clone(), lifetime: Lifetime::Persistent },
+            Change::Set { path: META_HEAD.to_owned(), data: head.encode(), version: self.head_version },
+        ];
+        self.write(seq, &bytes, changes).await?;
+        (self.image, self.head) = (after, head);
+        self.head_version += 1;
+        Ok(())
+    }
+
+    async fn write(&self, seq: u64, bytes: &[u8], changes: Vec<Change>) -> Result<(), AppendError> {
+        let mut unknown: Option<String> = None;
+        for _ in 0..APPEND_TRIES {
+            let refused = match self.session.multi(changes.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error @ (WriteError::NotConnected | WriteError::TooLarge { .. })) => {
+                    let why = error.to_string();
+                    return Err(unknown.map_or(AppendError::NotDone { why }, |why| AppendError::Doubt { why }));
+                }
+                // Refused, but if an earlier try is unknown that may be because it was done.
+                Err(WriteError::Refused { .. }) => true,
+                Err(WriteError::OutcomeUnknown { why }) => {
+                    unknown = Some(why);
+                    false
+                }
+            };
+            let doubt = |error: ReadError| AppendError::Doubt { why: error.to_string() };
+            self.session.sync().await.map_err(doubt)?;
+            match self.session.read(&entry(seq)).await.map_err(doubt)? {
+                Some(node) if node.data == bytes => return Ok(()),
+                Some(_) => return Err(AppendError::Deposed),
+                None if refused => return Err(AppendError::Deposed),
+                None => {}
+            }
+        }
+        Err(AppendError::Doubt { why: unknown.unwrap_or_default() })
+    }
+}
+
+fn went_back(seen: Place, found_seq: u64, found_hash: Hash) -> LogError {
+    LogError::WentBack { seen_seq: seen.next_seq, seen_hash: seen.hash, found_seq, found_hash }
+}
+
+#[cfg(test)]
+mod tests;
