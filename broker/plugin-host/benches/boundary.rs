@@ -1,7 +1,9 @@
-//! What it costs a batch to go through a plugin: 1,000 records of 100 bytes, and a filter that looks at one byte of each.
+//! What it costs a batch to go through a plugin: 1,000 records of 100 bytes, and a filter that looks at one byte of
+//! each.
 //!
-//! The yardstick is an echo: a component that takes the same number of packed bytes and hands them back, called by hand. It is what the
-//! component model itself costs for moving them twice; the boundary reads records, packs them, has them judged and validates the answer.
+//! The yardstick is an echo: a component that takes the same number of packed bytes and hands them back, called by
+//! hand. It is what the component model itself costs for moving them twice; the boundary reads records, packs them, has
+//! them judged and validates the answer.
 //!
 //! ```text
 //!   cargo bench -p sluice-plugin-host --bench boundary
@@ -35,7 +37,8 @@ const VALUE_BYTES: usize = 100;
 /// One record in ten goes.
 const DROPPED_ONE_IN: usize = 10;
 const DECODE_BYTES: usize = 1 << 20;
-/// What the batch comes to when its values are packed: header and topic, then offset delta, end and value of each record.
+/// What the batch comes to when its values are packed: header and topic, then offset delta, end and value of each
+/// record.
 const PACKED_BYTES: usize = 48 + RECORDS * (4 + 4 + VALUE_BYTES);
 
 const CX: BatchContext<'static> = BatchContext { topic: "orders", partition: 0, base_offset: NO_OFFSET };

@@ -1,10 +1,12 @@
-//! A plugin bound to a topic or a view: its configuration, its limits, its instances, and the way a batch takes through it.
+//! A plugin bound to a topic or a view: its configuration, its limits, its instances, and the way a batch takes through
+//! it.
 //!
 //! ```text
 //!   batch -> pieces -> packed -> instance (from the pool, or new) -> answer -> validated -> verdicts, joined
 //! ```
-//! Instances keep nothing between batches that the host relies on, so any of them serves any batch. There are as many as batches ran at
-//! once; one that failed, served long or filled its memory is dropped, and the next batch makes another.
+//! Instances keep nothing between batches that the host relies on, so any of them serves any batch. There are as many
+//! as batches ran at once; one that failed, served long or filled its memory is dropped, and the next batch makes
+//! another.
 
 use std::{
     iter::Peekable,
@@ -31,7 +33,8 @@ use crate::{
     verdicts::{LieKind, Verdict, Verdicts, decode},
 };
 
-/// A packing buffer is kept from batch to batch up to this size; one batch of many MiB does not stay in memory for good.
+/// A packing buffer is kept from batch to batch up to this size; one batch of many MiB does not stay in memory for
+/// good.
 const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
 
 /// A plugin bound, with the instances it has now. Shared by all that bring it batches.
@@ -158,7 +161,8 @@ impl Bound {
         *self.limits.read()
     }
 
-    /// Changes the limits. Batches that run go on under the old ones, which ends within their time; every later one runs under these.
+    /// Changes the limits. Batches that run go on under the old ones, which ends within their time; every later one
+    /// runs under these.
     pub fn set_limits(&self, limits: Limits) -> Result<(), LimitOutOfRange> {
         limits.check()?;
         *self.limits.write() = limits;
@@ -180,8 +184,9 @@ impl Bound {
         }
     }
 
-    /// Gives the plugin a batch and returns its verdicts. Synchronous, for as long as the limits allow: to be called on a plugin thread,
-    /// from a job given to [`Host::submit`](crate::Host::submit). A batch without records is kept without a call.
+    /// Gives the plugin a batch and returns its verdicts. Synchronous, for as long as the limits allow: to be called on
+    /// a plugin thread, from a job given to [`Host::submit`](crate::Host::submit). A batch without records is kept
+    /// without a call.
     pub fn process(&self, cx: &BatchContext<'_>, batch: &DecodedBatch) -> Result<Verdicts, PluginError> {
         let limits = self.limits();
         let began = thread_cpu_time();

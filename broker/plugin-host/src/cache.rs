@@ -1,12 +1,13 @@
-//! Compiled code kept on this machine's disk, so that a restart compiles nothing. A cache: the plugin's binary is the truth, and a file
-//! that is missing, broken or of other settings is compiled again, never loaded.
+//! Compiled code kept on this machine's disk, so that a restart compiles nothing. A cache: the plugin's binary is the
+//! truth, and a file that is missing, broken or of other settings is compiled again, never loaded.
 //!
 //! ```text
 //!   <key in hex>.code     magic | key | length | SHA-256 of the code | code
 //!                          8      32     8        32
 //! ```
-//! The key is a digest of the plugin's digest and the engine's fingerprint, so a new version, another setting or another processor finds
-//! nothing. Files are written whole beside their name and renamed; the folder is this user's alone, as code in it is run.
+//! The key is a digest of the plugin's digest and the engine's fingerprint, so a new version, another setting or
+//! another processor finds nothing. Files are written whole beside their name and renamed; the folder is this user's
+//! alone, as code in it is run.
 
 use std::{
     ffi::OsStr,
@@ -124,7 +125,8 @@ impl Cache {
         written
     }
 
-    /// Removes files that were never finished, and those longest unused while all come to more than the folder may hold.
+    /// Removes files that were never finished, and those longest unused while all come to more than the folder may
+    /// hold.
     fn sweep(&self) {
         let mut files = Vec::new();
         let listed = fs::read_dir(&self.dir).and_then(|entries| {

@@ -1,5 +1,6 @@
-//! Compiling a plugin, in a process of its own: Cranelift takes what time and memory a hostile plugin makes it take, so it runs under
-//! limits and is killed at its deadline. Here is the broker's side; the child's is [`compile_child`](crate::compile_child).
+//! Compiling a plugin, in a process of its own: Cranelift takes what time and memory a hostile plugin makes it take, so
+//! it runs under limits and is killed at its deadline. Here is the broker's side; the child's is
+//! [`compile_child`](crate::compile_child).
 //!
 //! ```text
 //!   broker  -- job: magic, fingerprint, memory, CPU seconds, length, plugin -->  child (stdin)

@@ -1,4 +1,5 @@
-//! The compiling process: reads one job, takes its limits on itself, compiles, answers, ends. It runs no plugin and opens no file.
+//! The compiling process: reads one job, takes its limits on itself, compiles, answers, ends. It runs no plugin and
+//! opens no file.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -16,8 +17,8 @@ use crate::{
 /// How much nicer than the broker the child is: serving comes before a push.
 const NICENESS: i32 = 10;
 
-/// The body of the hidden subcommand that [`HostConfig::compiler`](crate::HostConfig) names: a plugin on standard input, its code on standard
-/// output. Not for people: what it reads and writes belongs to this version of the host.
+/// The body of the hidden subcommand that [`HostConfig::compiler`](crate::HostConfig) names: a plugin on standard
+/// input, its code on standard output. Not for people: what it reads and writes belongs to this version of the host.
 pub fn compile_child() -> ExitCode {
     let (code, words) = match run() {
         Ok(()) => return ExitCode::SUCCESS,

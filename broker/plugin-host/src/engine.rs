@@ -1,4 +1,5 @@
-//! The engine's settings, in one place: the compiler in its child process and the host that runs the code must agree on every one.
+//! The engine's settings, in one place: the compiler in its child process and the host that runs the code must agree on
+//! every one.
 
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Result, Strategy};
@@ -8,7 +9,8 @@ use crate::limits::Limits;
 /// What Wasm may use of a thread's stack. Plugins recurse little; beyond it the call traps.
 const WASM_STACK_BYTES: usize = 512 * 1024;
 
-/// Instances there can be at once on a broker, in all bindings. Each reserves address space only, 4 GiB and a guard, 4 TiB of the 128 there are.
+/// Instances there can be at once on a broker, in all bindings. Each reserves address space only, 4 GiB and a guard, 4
+/// TiB of the 128 there are.
 const INSTANCES_MAX: u32 = 1024;
 
 /// Core instances in a component: the plugin's module, and the shims that `wit-component` puts beside it.
@@ -23,8 +25,8 @@ pub(crate) const TABLE_ELEMENTS_MAX: usize = 32 * 1024;
 /// Memories in a component. One, so that its limit is the binding's limit.
 pub(crate) const MEMORIES_MAX: u32 = 1;
 
-/// Address space reserved for a memory: all that 32-bit addresses reach, so that no access needs a check of its bounds (1.2 to 1.8 times
-/// the time with checks).
+/// Address space reserved for a memory: all that 32-bit addresses reach, so that no access needs a check of its bounds
+/// (1.2 to 1.8 times the time with checks).
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 
 /// Unmapped space behind it, which constant offsets of accesses fall into.
@@ -34,7 +36,8 @@ const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 fn config() -> Config {
     let mut config = Config::new();
     config
-        // A loop is stopped by the epoch: it costs less than fuel where it matters, and measures the thread's real time.
+        // A loop is stopped by the epoch: it costs less than fuel where it matters, and measures the thread's real
+        // time.
         .epoch_interruption(true)
         .consume_fuel(false)
         .strategy(Strategy::Cranelift)
@@ -80,8 +83,8 @@ pub(crate) fn running() -> Result<Engine> {
     Engine::new(&config)
 }
 
-/// What compiled code depends on besides its plugin: the version of wasmtime, the settings above, the processor and its features.
-/// Compiled code is good for an engine with the same fingerprint only.
+/// What compiled code depends on besides its plugin: the version of wasmtime, the settings above, the processor and its
+/// features. Compiled code is good for an engine with the same fingerprint only.
 pub(crate) fn fingerprint(engine: &Engine) -> [u8; 32] {
     let mut hasher = Fingerprint(Sha256::new());
     std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);

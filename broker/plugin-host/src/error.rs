@@ -1,4 +1,5 @@
-//! How a call of a plugin fails. Each is the cause a producer reads after the plugin's name, so it says what happened and which limit it was.
+//! How a call of a plugin fails. Each is the cause a producer reads after the plugin's name, so it says what happened
+//! and which limit it was.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use sluice_protocol::records::BatchError;
 
 use crate::verdicts::LieKind;
 
-/// Why a plugin gave no verdicts on a batch. The instance it happened in is gone; what becomes of the batch is the binding's error policy.
+/// Why a plugin gave no verdicts on a batch. The instance it happened in is gone; what becomes of the batch is the
+/// binding's error policy.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PluginError {
     /// It trapped: a panic, an access outside its memory, a stack overflow.

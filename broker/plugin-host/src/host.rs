@@ -94,7 +94,8 @@ pub enum LoadError {
     /// It could not be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// Its functions are not those of our worlds, or it needs more memories, tables or instances than a plugin may have.
+    /// Its functions are not those of our worlds, or it needs more memories, tables or instances than a plugin may
+    /// have.
     #[error("the plugin does not fit: {0}")]
     Unfit(String),
 }
@@ -105,8 +106,8 @@ pub struct Host {
     linker: Linker<State>,
     observer: Arc<dyn Observer>,
     cache: Cache,
-    /// Held while one plugin compiles: a second waits, and then finds the first one's code. So compiling never takes more than one process's
-    /// memory.
+    /// Held while one plugin compiles: a second waits, and then finds the first one's code. So compiling never takes
+    /// more than one process's memory.
     compiler: Mutex<Compiler>,
     loaded: Mutex<HashMap<[u8; 32], Weak<Plugin>>>,
     ticker: Arc<Ticker>,
@@ -139,8 +140,8 @@ impl Host {
         })
     }
 
-    /// Loads a plugin's code: what is loaded already is shared, what was compiled before is read, the rest is compiled. Blocks for as long
-    /// as that takes.
+    /// Loads a plugin's code: what is loaded already is shared, what was compiled before is read, the rest is compiled.
+    /// Blocks for as long as that takes.
     pub fn load(&self, digest: [u8; 32], wasm: &[u8]) -> Result<Arc<Plugin>, LoadError> {
         if let Some(plugin) = self.loaded(&digest) {
             return Ok(plugin);
@@ -158,7 +159,8 @@ impl Host {
         Ok(plugin)
     }
 
-    /// Binds a plugin: makes its first instance and initialises it with `config`, under `limits`. Blocks for as long as they allow.
+    /// Binds a plugin: makes its first instance and initialises it with `config`, under `limits`. Blocks for as long as
+    /// they allow.
     pub fn bind(
         &self,
         plugin: &Arc<Plugin>,
@@ -172,8 +174,8 @@ impl Host {
         Bound::new(Arc::clone(plugin), kind, config, limits, name, observer, ticker, self.threads.len())
     }
 
-    /// Gives `job` to a plugin thread. The queue before them is shared fairly between bindings, so the job says whose it is. A job that the
-    /// host does not come to before it ends is dropped unrun.
+    /// Gives `job` to a plugin thread. The queue before them is shared fairly between bindings, so the job says whose
+    /// it is. A job that the host does not come to before it ends is dropped unrun.
     pub fn submit(&self, binding: &BindingName, job: impl FnOnce() + Send + 'static) -> Result<(), QueueFull> {
         self.threads.submit(binding, Box::new(job))
     }
@@ -212,10 +214,11 @@ impl Host {
     /// The one unsafe call of the host.
     #[allow(unsafe_code, reason = "loading our own compiler's output; see SAFETY")]
     fn deserialize(&self, code: &[u8]) -> Result<Component, String> {
-        // SAFETY: `code` was made by `Engine::precompile_component`: it comes either straight from our compiling process, the same binary
-        // with the same engine settings (the fingerprint is compared on both sides), or from the cache, which returns only what the host
-        // put there, in a folder that only this user writes, under a key of plugin and fingerprint, and whole by its SHA-256. A user's bytes
-        // never come here: what they push is a component in Wasm, and goes through the compiler.
+        // SAFETY: `code` was made by `Engine::precompile_component`: it comes either straight from our compiling
+        // process, the same binary with the same engine settings (the fingerprint is compared on both sides), or from
+        // the cache, which returns only what the host put there, in a folder that only this user writes, under a key of
+        // plugin and fingerprint, and whole by its SHA-256. A user's bytes never come here: what they push is a
+        // component in Wasm, and goes through the compiler.
         unsafe { Component::deserialize(&self.engine, code) }.map_err(|error| format!("{error:#}"))
     }
 }

@@ -1,5 +1,5 @@
-//! What plugins can call: the log and the metrics of the WIT package, and nothing else. Each call is short, bounded, and never fails the
-//! plugin: what is over the binding's volume is counted and dropped.
+//! What plugins can call: the log and the metrics of the WIT package, and nothing else. Each call is short, bounded,
+//! and never fails the plugin: what is over the binding's volume is counted and dropped.
 
 use std::{
     collections::HashSet,
@@ -136,7 +136,8 @@ impl Voice {
         self.updates_dropped.load(Relaxed)
     }
 
-    /// Whether a line is still within the volume. Asked before the line is even read, so that a flood costs next to nothing.
+    /// Whether a line is still within the volume. Asked before the line is even read, so that a flood costs next to
+    /// nothing.
     fn may_log(&self) -> bool {
         let (lines, bytes) = {
             let limits = self.limits.read();

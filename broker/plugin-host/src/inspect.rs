@@ -1,7 +1,9 @@
-//! What can be said of a plugin's binary without compiling it: that it is a component, what it exports, what it asks for.
+//! What can be said of a plugin's binary without compiling it: that it is a component, what it exports, what it asks
+//! for.
 //!
-//! The bytes come from users. They are only walked here, section by section, in time and memory that follow their length; function bodies
-//! are skipped, and types are compared once the compiler, in a process of its own, has validated them.
+//! The bytes come from users. They are only walked here, section by section, in time and memory that follow their
+//! length; function bodies are skipped, and types are compared once the compiler, in a process of its own, has
+//! validated them.
 
 use std::fmt;
 

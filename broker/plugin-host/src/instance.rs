@@ -1,7 +1,7 @@
 //! One instance of a plugin in a store of its own, and one call into it: under limits, and with a cause when it fails.
 //!
-//! An instance that failed in any way but by its own `process` error is not to be called again: its memory may be half written, and the
-//! engine does not enter a component that trapped. Whoever holds it drops it.
+//! An instance that failed in any way but by its own `process` error is not to be called again: its memory may be half
+//! written, and the engine does not enter a component that trapped. Whoever holds it drops it.
 
 use std::{
     sync::Arc,
@@ -31,8 +31,8 @@ use crate::{
 pub(crate) type Init = TypedFunc<InitParams, InitResults>;
 pub(crate) type InitParams = (String,);
 pub(crate) type InitResults = (Result<Descriptor, String>,);
-/// `process: func(batch: list<u8>) -> result<list<u8>, string>`. The answer is lifted into a vector, one copy: by the time the call returns,
-/// the plugin has had its own buffer back.
+/// `process: func(batch: list<u8>) -> result<list<u8>, string>`. The answer is lifted into a vector, one copy: by the
+/// time the call returns, the plugin has had its own buffer back.
 pub(crate) type Process = TypedFunc<ProcessParams, ProcessResults>;
 pub(crate) type ProcessParams = (Arc<Vec<u8>>,);
 pub(crate) type ProcessResults = (Result<Vec<u8>, String>,);
@@ -161,11 +161,13 @@ pub(crate) struct Instance {
     calls: u32,
 }
 
-/// Calls after which an instance is renewed: it bounds what a plugin can gather in its memory over time, at a cost that no one feels.
+/// Calls after which an instance is renewed: it bounds what a plugin can gather in its memory over time, at a cost that
+/// no one feels.
 const CALLS_MAX: u32 = 1_000_000;
 
 impl Instance {
-    /// Makes an instance and initialises it, both under `limits`. The outer error is the host's or the plugin's, the inner one what `init` said.
+    /// Makes an instance and initialises it, both under `limits`. The outer error is the host's or the plugin's, the
+    /// inner one what `init` said.
     pub(crate) fn new(
         plugin: &Plugin,
         kind: Kind,
@@ -236,8 +238,8 @@ impl Instance {
         }
     }
 
-    /// Whether it may serve another batch under these limits: renewed after many calls, and before its memory is full, so that a plugin
-    /// that leaks fails no batch.
+    /// Whether it may serve another batch under these limits: renewed after many calls, and before its memory is full,
+    /// so that a plugin that leaks fails no batch.
     pub(crate) fn is_fresh(&self, limits: &Limits) -> bool {
         self.calls < CALLS_MAX && self.store.data().memory.used <= limits.memory_bytes - limits.memory_bytes / 4
     }

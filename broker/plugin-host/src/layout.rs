@@ -1,7 +1,8 @@
-//! The packed batch, layout v1 (`wit/batch-layout.md`): columns in one buffer, little-endian, only those the plugin asked for.
+//! The packed batch, layout v1 (`wit/batch-layout.md`): columns in one buffer, little-endian, only those the plugin
+//! asked for.
 //!
-//! A batch is read once, record by record, into pieces that each fit a share of the plugin's memory, and a piece is written column by
-//! column. Most batches are one piece.
+//! A batch is read once, record by record, into pieces that each fit a share of the plugin's memory, and a piece is
+//! written column by column. Most batches are one piece.
 
 use std::iter::Peekable;
 
@@ -50,7 +51,8 @@ const ALIGNMENT: usize = 8;
 /// The top bit of an end says null.
 const NULL: u32 = 1 << 31;
 
-/// Records of one call. What is gathered of them before they are written takes some 80 bytes each, so a piece's worth stays within 5 MiB.
+/// Records of one call. What is gathered of them before they are written takes some 80 bytes each, so a piece's worth
+/// stays within 5 MiB.
 const PIECE_RECORDS_MAX: usize = 64 * 1024;
 
 /// The records that cross in one call.
@@ -66,8 +68,8 @@ impl Piece<'_> {
     }
 }
 
-/// The next piece of a batch: as many records as fit into `bytes_max` packed, one at least; `None` at the end. A single record may be over
-/// `bytes_max`: whether it fits the plugin at all is told when it is packed.
+/// The next piece of a batch: as many records as fit into `bytes_max` packed, one at least; `None` at the end. A single
+/// record may be over `bytes_max`: whether it fits the plugin at all is told when it is packed.
 pub(crate) fn next_piece<'a>(
     cx: &BatchContext<'_>,
     columns: Columns,
@@ -126,7 +128,8 @@ fn record_bytes(record: &Record<'_>, columns: Columns) -> usize {
 }
 
 impl Piece<'_> {
-    /// Writes the piece into `buffer`, from its beginning. A piece over the plugin's memory is a single record, and is told so unwritten.
+    /// Writes the piece into `buffer`, from its beginning. A piece over the plugin's memory is a single record, and is
+    /// told so unwritten.
     pub(crate) fn pack(
         &self,
         buffer: &mut Vec<u8>,
@@ -232,7 +235,8 @@ fn headers(buffer: &mut Vec<u8>, records: &[Record<'_>]) {
     }
 }
 
-/// Starts a column: room for `rows` of `width` bytes, zeroed, at the next multiple of [`ALIGNMENT`]. Returns where it starts.
+/// Starts a column: room for `rows` of `width` bytes, zeroed, at the next multiple of [`ALIGNMENT`]. Returns where it
+/// starts.
 fn reserve(buffer: &mut Vec<u8>, rows: usize, width: usize) -> usize {
     align(buffer);
     let start = buffer.len();

@@ -1,4 +1,5 @@
-//! Runs plugins: components in WebAssembly that users give the broker, on batches that pass through it. The only crate that names wasmtime.
+//! Runs plugins: components in WebAssembly that users give the broker, on batches that pass through it. The only crate
+//! that names wasmtime.
 //!
 //! ```text
 //!   inspect    what the bytes say of themselves        in this process: only walked
@@ -6,14 +7,16 @@
 //!   bind       an instance, initialised with its configuration
 //!   process    a batch in, packed; verdicts out, validated      on a plugin thread
 //! ```
-//! A plugin is trusted with nothing. It imports a log and metrics, no WASI. What it may use is a binding's [`Limits`]: memory, CPU time, time
-//! by the clock, output, volume. A trap, a missed deadline or a wrong answer costs it its instance, and its caller gets a [`PluginError`] that
-//! says why; what then becomes of the batch is the binding's policy, decided by the broker.
+//! A plugin is trusted with nothing. It imports a log and metrics, no WASI. What it may use is a binding's [`Limits`]:
+//! memory, CPU time, time by the clock, output, volume. A trap, a missed deadline or a wrong answer costs it its
+//! instance, and its caller gets a [`PluginError`] that says why; what then becomes of the batch is the binding's
+//! policy, decided by the broker.
 //!
-//! Synchronous throughout: there is no runtime here. The contract with plugins is `wit/plugin.wit` and `wit/batch-layout.md`.
+//! Synchronous throughout: there is no runtime here. The contract with plugins is `wit/plugin.wit` and
+//! `wit/batch-layout.md`.
 //!
-//! In reading order: `inspect`, `host`, `compile` and `compile_child`, `cache`, `plugin`; `limits`, `bound`, `layout`, `instance`, `imports`,
-//! `verdicts`; and what keeps time and order, `ticker` and `threads`.
+//! In reading order: `inspect`, `host`, `compile` and `compile_child`, `cache`, `plugin`; `limits`, `bound`, `layout`,
+//! `instance`, `imports`, `verdicts`; and what keeps time and order, `ticker` and `threads`.
 
 #![deny(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! What a binding may use. Every number a plugin can run into stands here, with the reason for its default and its range.
+//! What a binding may use. Every number a plugin can run into stands here, with the reason for its default and its
+//! range.
 //!
 //! Limits belong to the binding, not to the plugin, and change while it serves: the next batch runs under the new ones.
 
@@ -13,7 +14,8 @@ pub struct Limits {
     pub cpu: Duration,
     /// Time by the clock for one batch, for what CPU time does not see: a thread that waits for a processor.
     pub wall: Duration,
-    /// What one call may hand back, in bytes; also what all its replacements may come to, where they overlap in the blob.
+    /// What one call may hand back, in bytes; also what all its replacements may come to, where they overlap in the
+    /// blob.
     pub output_bytes: usize,
     /// Log lines in each [`VOLUME_WINDOW`]; those beyond are counted and dropped.
     pub log_lines: u32,
@@ -26,16 +28,19 @@ pub struct Limits {
 /// Over how long a binding's log lines are counted.
 pub const VOLUME_WINDOW: Duration = Duration::from_secs(10);
 
-/// The longest log line passed on; the rest of it is cut. Long enough for a record quoted in an error, short enough for a terminal.
+/// The longest log line passed on; the rest of it is cut. Long enough for a record quoted in an error, short enough for
+/// a terminal.
 pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024;
 
 /// The longest name of a metric.
 pub const METRIC_NAME_BYTES_MAX: usize = 64;
 
-/// A plugin's binary. What Redpanda takes too; a Rust plugin is some 100 KiB, a JavaScript engine with a script some MiB.
+/// A plugin's binary. What Redpanda takes too; a Rust plugin is some 100 KiB, a JavaScript engine with a script some
+/// MiB.
 pub const PLUGIN_BYTES_MAX: usize = 10 * 1024 * 1024;
 
-/// The part of an instance's memory that one call's batch may fill: the plugin needs room for its answer and its own state beside it.
+/// The part of an instance's memory that one call's batch may fill: the plugin needs room for its answer and its own
+/// state beside it.
 pub(crate) const BATCH_SHARE_OF_MEMORY: usize = 4;
 
 impl Default for Limits {
@@ -43,10 +48,12 @@ impl Default for Limits {
         Self {
             // A batch of 1 MiB, the usual `max.message.bytes`, crosses whole (a quarter), with room for its answer.
             memory_bytes: 16 * 1024 * 1024,
-            // A thousand times what a plain filter needs for a full batch; short enough that a loop does not hold a thread for long.
+            // A thousand times what a plain filter needs for a full batch; short enough that a loop does not hold a
+            // thread for long.
             cpu: Duration::from_millis(100),
             wall: Duration::from_secs(2),
-            // Twice the largest batch that crosses in one call under the default memory: a plugin may double what it rewrites.
+            // Twice the largest batch that crosses in one call under the default memory: a plugin may double what it
+            // rewrites.
             output_bytes: 8 * 1024 * 1024,
             log_lines: 200,
             log_bytes: 64 * 1024,

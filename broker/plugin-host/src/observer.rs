@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-/// The name of a binding as operators know it: it stands beside the plugin's log lines and metrics, and plugin threads are shared fairly by it.
+/// The name of a binding as operators know it: it stands beside the plugin's log lines and metrics, and plugin threads
+/// are shared fairly by it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BindingName(Arc<str>);
 
@@ -39,10 +40,11 @@ pub enum Level {
     Error,
 }
 
-/// Takes what plugins say. Called on plugin threads, in the middle of a plugin's call: it must not block, and the call's time is running.
+/// Takes what plugins say. Called on plugin threads, in the middle of a plugin's call: it must not block, and the
+/// call's time is running.
 pub trait Observer: Send + Sync + 'static {
-    /// A line, valid UTF-8, at most [`LOG_LINE_BYTES_MAX`](crate::LOG_LINE_BYTES_MAX) bytes, within the binding's volume. It may hold control
-    /// characters: whoever shows it on a terminal escapes them.
+    /// A line, valid UTF-8, at most [`LOG_LINE_BYTES_MAX`](crate::LOG_LINE_BYTES_MAX) bytes, within the binding's
+    /// volume. It may hold control characters: whoever shows it on a terminal escapes them.
     fn log(&self, binding: &BindingName, level: Level, line: &str);
 
     /// So many lines of the binding were over its volume in the window that ended, and dropped.

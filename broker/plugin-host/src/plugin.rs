@@ -58,7 +58,8 @@ impl Plugin {
         self.pre.engine()
     }
 
-    /// An instance in `store`, and the two functions of its interface. Whoever binds has checked that the plugin has the kind.
+    /// An instance in `store`, and the two functions of its interface. Whoever binds has checked that the plugin has
+    /// the kind.
     pub(crate) fn instantiate(&self, store: &mut Store<State>, kind: Kind) -> wasmtime::Result<(Init, Process)> {
         let exports = match kind {
             Kind::Gate => self.gate,

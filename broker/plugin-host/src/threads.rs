@@ -1,7 +1,8 @@
-//! The plugin threads: a fixed number of them, and a bounded queue before them. Plugins never run on the broker's own workers.
+//! The plugin threads: a fixed number of them, and a bounded queue before them. Plugins never run on the broker's own
+//! workers.
 //!
-//! The queue is shared fairly between bindings: one of them may hold all threads but one, and half of the places. So a plugin that loops
-//! until its deadline, batch after batch, slows its own binding and leaves a thread to the others.
+//! The queue is shared fairly between bindings: one of them may hold all threads but one, and half of the places. So a
+//! plugin that loops until its deadline, batch after batch, slows its own binding and leaves a thread to the others.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,7 +16,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::observer::BindingName;
 
-/// A plugin thread's stack: what Wasm may use (512 KiB, see the engine), and as much again and more for the host's own calls above and below it.
+/// A plugin thread's stack: what Wasm may use (512 KiB, see the engine), and as much again and more for the host's own
+/// calls above and below it.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// The queue is full, for all or for this binding: the batch is not taken, and the job has not run.

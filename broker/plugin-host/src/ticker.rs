@@ -1,8 +1,9 @@
 //! The clock that interrupts plugins: a thread that raises the engine's epoch once a millisecond while plugins run.
 //!
-//! An epoch only makes the plugin look up; at each the callback of its store reads the thread's CPU time and the clock, and decides.
-//! So the tick is the grain of the limits, not their measure, and a late tick makes a limit late, never wrong. An OS thread, since a task
-//! starves when the runtime's workers are busy. While nothing has run for a while the thread is parked and costs nothing.
+//! An epoch only makes the plugin look up; at each the callback of its store reads the thread's CPU time and the clock,
+//! and decides. So the tick is the grain of the limits, not their measure, and a late tick makes a limit late, never
+//! wrong. An OS thread, since a task starves when the runtime's workers are busy. While nothing has run for a while the
+//! thread is parked and costs nothing.
 
 use std::{
     io,
@@ -16,11 +17,13 @@ use std::{
 
 use wasmtime::Engine;
 
-/// A hundredth of the default CPU limit, and the least limit that can be set. Each tick costs a running plugin two readings of clocks,
-/// about half a microsecond, so 0.05 % of its time; ten times finer would be felt, ten times coarser would let a batch overrun by 10 %.
+/// A hundredth of the default CPU limit, and the least limit that can be set. Each tick costs a running plugin two
+/// readings of clocks, about half a microsecond, so 0.05 % of its time; ten times finer would be felt, ten times
+/// coarser would let a batch overrun by 10 %.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
-/// Ticks without a call before the thread parks. Parking costs the next call a wake-up of some microseconds, so it takes a real pause.
+/// Ticks without a call before the thread parks. Parking costs the next call a wake-up of some microseconds, so it
+/// takes a real pause.
 const QUIET_TICKS: u32 = 100;
 
 /// The running clock; stops when dropped.
@@ -36,7 +39,8 @@ struct Shared {
     running: AtomicUsize,
     /// Calls begun since the start: short ones are over before a tick sees them in `running`.
     begun: AtomicU64,
-    /// The thread is parked, or about to. Sequentially consistent with `begun`: either the thread sees the call, or the call sees this.
+    /// The thread is parked, or about to. Sequentially consistent with `begun`: either the thread sees the call, or the
+    /// call sees this.
     parked: AtomicBool,
     stop: AtomicBool,
 }
@@ -113,5 +117,30 @@ impl Shared {
         let begun = self.begun.load(SeqCst);
         let before = std::mem::replace(seen, begun);
         begun != before || self.running.load(SeqCst) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn parks_when_nothing_runs_and_wakes_for_a_call() {
+        let ticker = Ticker::start(crate::engine::compiling().unwrap()).unwrap();
+        let becomes = |parked: bool| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while ticker.shared.parked.load(SeqCst) != parked {
+                assert!(Instant::now() < deadline, "parked is still {}", !parked);
+                thread::yield_now();
+            }
+        };
+        for _ in 0..3 {
+            becomes(true);
+            let running = ticker.running();
+            becomes(false);
+            drop(running);
+        }
     }
 }

@@ -1,7 +1,9 @@
-//! The answer of a plugin, verdict encoding v1 (`wit/batch-layout.md`), validated byte by byte before anything is believed.
+//! The answer of a plugin, verdict encoding v1 (`wit/batch-layout.md`), validated byte by byte before anything is
+//! believed.
 //!
-//! Every way in which an answer can be wrong is a [`LieKind`]. An answer that keeps every record, however it says so, is
-//! [`Verdicts::KeepAll`], and then the batch's original bytes are stored or sent. Replacements are slices of the one answer.
+//! Every way in which an answer can be wrong is a [`LieKind`]. An answer that keeps every record, however it says so,
+//! is [`Verdicts::KeepAll`], and then the batch's original bytes are stored or sent. Replacements are slices of the one
+//! answer.
 
 use bytes::Bytes;
 
@@ -25,7 +27,8 @@ pub enum Verdict {
     Drop,
     /// Part of it is replaced. Boxed, as most records of most batches are kept, and then a batch's verdicts stay small.
     Replace(Box<Replacement>),
-    /// It refuses its whole batch; the message, at most [`MESSAGE_BYTES_MAX`] bytes, is what the producer reads. Only gates say it.
+    /// It refuses its whole batch; the message, at most [`MESSAGE_BYTES_MAX`] bytes, is what the producer reads. Only
+    /// gates say it.
     Reject(String),
 }
 
@@ -170,10 +173,11 @@ const KEY: u32 = 1;
 const VALUE: u32 = 2;
 const HEADERS: u32 = 4;
 
-/// Decodes the answer to a call with `count` records. `first` is the index of the first of them in the batch, for errors.
+/// Decodes the answer to a call with `count` records. `first` is the index of the first of them in the batch, for
+/// errors.
 ///
-/// What the replacements and messages come to, overlaps counted each time, is held to `output_bytes_max`: ranges may overlap, and an
-/// answer of some bytes must not become gigabytes when the batch is rebuilt.
+/// What the replacements and messages come to, overlaps counted each time, is held to `output_bytes_max`: ranges may
+/// overlap, and an answer of some bytes must not become gigabytes when the batch is rebuilt.
 pub(crate) fn decode(
     output: Bytes,
     kind: Kind,
@@ -222,8 +226,8 @@ pub(crate) fn decode(
     Ok(if changed { Verdicts::Each(decoded) } else { Verdicts::KeepAll })
 }
 
-/// Checks the fixed part and returns the verdicts, one byte a record, all of them known, and the number of entries announced;
-/// `None` when the answer is the short one, that every record is kept.
+/// Checks the fixed part and returns the verdicts, one byte a record, all of them known, and the number of entries
+/// announced; `None` when the answer is the short one, that every record is kept.
 fn outline(output: &[u8], first: usize, count: usize) -> Result<Option<(&[u8], u32)>, PluginError> {
     let Some((header, rest)) = output.split_first_chunk::<HEADER_BYTES>() else {
         return Err(LieKind::Truncated { needed: HEADER_BYTES as u64, got: output.len() }.into());

@@ -135,7 +135,11 @@ proptest! {
     #[test]
     fn the_bound_holds(
         records in proptest::collection::vec(
-            (any::<Option<[u8; 5]>>(), any::<Option<[u8; 11]>>(), proptest::collection::vec(("[a-zé]{0,9}", any::<Option<[u8; 3]>>()), 0..4)),
+            (
+                any::<Option<[u8; 5]>>(),
+                any::<Option<[u8; 11]>>(),
+                proptest::collection::vec(("[a-zé]{0,9}", any::<Option<[u8; 3]>>()), 0..4),
+            ),
             1..30,
         ),
         keys: bool, values: bool, headers: bool, timestamps: bool,

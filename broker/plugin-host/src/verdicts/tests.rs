@@ -298,7 +298,8 @@ proptest! {
         let _ = decoded(Kind::Gate, count, &bytes);
     }
 
-    /// A true answer with some bytes changed: it decodes or it does not, and what it decodes to has a verdict for each record.
+    /// A true answer with some bytes changed: it decodes or it does not, and what it decodes to has a verdict for each
+    /// record.
     #[test]
     fn changed_answers_have_a_verdict_for_each_record_or_none(
         verdicts in proptest::collection::vec(0u8..4, 1..40),

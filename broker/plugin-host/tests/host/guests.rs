@@ -1,5 +1,6 @@
-//! Plugins written by hand, most of them hostile: core modules in the text format, made components with the WIT package of this
-//! repository, as a plugin's build does. They allocate by counting up, as the canonical ABI allows, so what they do is all there is to read.
+//! Plugins written by hand, most of them hostile: core modules in the text format, made components with the WIT package
+//! of this repository, as a plugin's build does. They allocate by counting up, as the canonical ABI allows, so what
+//! they do is all there is to read.
 //!
 //! Other crates' tests include this file by its path and hand the bytes to a broker.
 #![allow(dead_code, reason = "every includer uses some of them")]
@@ -201,7 +202,8 @@ pub(crate) fn keeps_all() -> Vec<u8> {
     Guest::both().build()
 }
 
-/// Drops every record whose value begins with `x`; keeps the rest. Reads the ends as they are packed when only values are asked for.
+/// Drops every record whose value begins with `x`; keeps the rest. Reads the ends as they are packed when only values
+/// are asked for.
 pub(crate) fn drops_x() -> Vec<u8> {
     Guest::both()
         .process(

@@ -1,5 +1,5 @@
-//! Plugins that mean harm. Each costs itself its instance, its caller an error that says why, and no one else anything: after each the
-//! same host serves another binding.
+//! Plugins that mean harm. Each costs itself its instance, its caller an error that says why, and no one else anything:
+//! after each the same host serves another binding.
 
 use std::time::Duration;
 

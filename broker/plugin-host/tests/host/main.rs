@@ -1,4 +1,5 @@
-//! The host at work: plugins that are compiled in a child, bound, and given batches, most of them hostile. One binary, since each links the engine.
+//! The host at work: plugins that are compiled in a child, bound, and given batches, most of them hostile. One binary,
+//! since each links the engine.
 
 mod fairness;
 mod guests;

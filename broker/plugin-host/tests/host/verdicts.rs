@@ -106,8 +106,8 @@ fn a_record_that_fits_no_memory_is_told_so() {
     assert_eq!(bound.stats().instances, 1, "the plugin never saw it");
 }
 
-/// The echo hands back what was packed, which is no answer; so it fails by its magic, and shows that the call crossed. The bytes themselves
-/// are held by the layout's own tests.
+/// The echo hands back what was packed, which is no answer; so it fails by its magic, and shows that the call crossed.
+/// The bytes themselves are held by the layout's own tests.
 #[test]
 fn headers_keys_and_timestamps_cross_when_asked_for() {
     let setup = Setup::new();
