@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 use sluice_sdk::Kind;
 use sluice_sdk::json::{Change, Path, Value, quote};
 
+use crate::require::Requirement;
+
 /// What stands for a masked value unless the rule says otherwise.
 const MASK: &str = "***";
 
@@ -17,6 +19,7 @@ pub struct Config {
     pub(crate) paths: Vec<Path>,
     pub(crate) actions: Vec<Action>,
     pub(crate) on_invalid: Option<OnInvalid>,
+    require: Vec<Requirement>,
 }
 
 /// What is wrong with a configuration that is JSON of the right shape.
@@ -51,6 +54,8 @@ impl fmt::Display for ConfigError {
 #[serde(deny_unknown_fields)]
 struct Written {
     rules: Vec<Rule>,
+    #[serde(default)]
+    require: Vec<Requirement>,
     #[serde(default)]
     salt: String,
     on_invalid: Option<OnInvalid>,
@@ -93,6 +98,11 @@ pub(crate) enum Action {
 }
 
 impl Config {
+    /// The first requirement that a value does not meet.
+    pub(crate) fn unmet(&self, value: Value<'_>) -> Option<&Requirement> {
+        self.require.iter().find(|requirement| !requirement.holds(value))
+    }
+
     /// Refuses what cannot be done where the plugin is bound.
     pub(crate) fn check(&self, kind: Kind) -> Result<(), ConfigError> {
         match (kind, self.on_invalid) {
@@ -109,7 +119,8 @@ impl TryFrom<Written> for Config {
         if written.rules.is_empty() {
             return Err(ConfigError::NoRules);
         }
-        let mut config = Self { paths: Vec::new(), actions: Vec::new(), on_invalid: written.on_invalid };
+        let Written { require, on_invalid, .. } = written;
+        let mut config = Self { paths: Vec::new(), actions: Vec::new(), on_invalid, require };
         for rule in written.rules {
             let path: Path =
                 rule.path.parse().map_err(|error| ConfigError::Path(format!("path `{}`: {error}", rule.path)))?;

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod config;
+mod require;
 
 pub use config::{Config, ConfigError};
 
@@ -18,9 +19,13 @@ use sluice_sdk::{Kind, Record, Verdict, json, plugin};
 pub fn redact(record: &Record<'_>, config: &Config) -> Verdict {
     let Some(value) = record.value() else { return Verdict::Keep };
     match json::parse(value) {
-        Ok(value) => match json::rewrite(value, &config.paths, |rule, found| config.actions[rule].apply(found)) {
-            Some(redacted) => Verdict::replace_value(redacted),
-            None => Verdict::Keep,
+        Ok(value) => match (config.unmet(value), record.batch().kind()) {
+            (None, _) => match json::rewrite(value, &config.paths, |rule, found| config.actions[rule].apply(found)) {
+                Some(redacted) => Verdict::replace_value(redacted),
+                None => Verdict::Keep,
+            },
+            (Some(unmet), Kind::Gate) => Verdict::reject(format!("redact: {unmet}")),
+            (Some(_), Kind::View) => Verdict::Drop,
         },
         Err(error) => match (config.on_invalid, record.batch().kind()) {
             (Some(OnInvalid::Keep), _) => Verdict::Keep,

@@ -104,3 +104,26 @@ fn mistakes_in_the_configuration_are_named() {
     let view = Driver::view::<redact>(r#"{"rules": [{"path": "$.a", "action": "mask"}], "on_invalid": "reject"}"#);
     assert_eq!(view.unwrap_err(), "configuration: `on_invalid` is `reject`, which a view cannot: say keep or drop");
 }
+
+#[test]
+fn what_is_required_must_hold() {
+    let config = r#"{
+        "require": [{"path": "$.type", "equals": "quake"}, {"path": "$.n", "equals": 2}, {"path": "$.ok", "equals": true}],
+        "rules": [{"path": "$.url", "action": "remove"}]
+    }"#;
+    let check = |value: &str, expected: Verdict| {
+        let seen = if matches!(expected, Verdict::Reject(_)) { Verdict::Drop } else { expected.clone() };
+        assert_eq!(Driver::gate::<redact>(config).unwrap().run([value]).unwrap(), [expected], "as a gate: {value}");
+        assert_eq!(Driver::view::<redact>(config).unwrap().run([value]).unwrap(), [seen], "as a view: {value}");
+    };
+    let refused = |why: &str| Verdict::reject(format!("redact: {why}"));
+    check(
+        r#"{"type":"quake","n":2.0,"ok":true,"url":1}"#,
+        Verdict::replace_value(r#"{"type":"quake","n":2.0,"ok":true}"#),
+    );
+    check(r#"{"type":"qu\u0061ke","n":2,"ok":true}"#, Verdict::Keep);
+    check(r#"{"type":"blast","n":2,"ok":true,"url":1}"#, refused(r#"$.type is not "quake""#));
+    check(r#"{"n":2,"ok":true}"#, refused(r#"$.type is not "quake""#));
+    check(r#"{"type":"quake","n":"2","ok":true}"#, refused("$.n is not 2"));
+    check(r#"{"type":"quake","n":2,"ok":1}"#, refused("$.ok is not true"));
+}
