@@ -102,8 +102,8 @@ pub enum BindError {
     #[error("the plugin refuses its configuration: {0}")]
     Config(String),
     /// It failed while it was initialised.
-    #[error("the plugin could not be initialised: it {0}")]
-    Failed(#[source] PluginError),
+    #[error("the plugin failed when it was initialised: {0}")]
+    Failed(PluginError),
 }
 
 impl Bound {

@@ -198,20 +198,21 @@ impl Talk {
 
     /// Until the child has ended and all it said was read; or the deadline; or too much code.
     fn until(mut self, deadline: Instant) -> io::Result<Talked> {
-        let mut ended = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(Talked::Overdue);
             }
-            ended |= self.wait(left)?;
+            let ended = self.wait(left)?;
             self.write()?;
             self.code.read(CODE_BYTES_MAX)?;
             self.words.read(WORDS_BYTES_MAX)?;
             if self.code.bytes.len() > CODE_BYTES_MAX {
                 return Ok(Talked::TooMuch);
             }
-            if ended && self.code.pipe.is_none() && self.words.pipe.is_none() {
+            // What it wrote before it ended was there to be read; the ends of the pipes may never come, if something that
+            // it started holds them.
+            if ended {
                 return Ok(Talked::Ended { code: self.code.bytes, words: self.words.bytes });
             }
         }

@@ -159,6 +159,8 @@ pub(crate) struct Instance {
     process: Process,
     columns: Columns,
     calls: u32,
+    /// Memory it had once it was initialised.
+    initial_bytes: usize,
 }
 
 /// Calls after which an instance is renewed: it bounds what a plugin can gather in its memory over time, at a cost that
@@ -194,7 +196,10 @@ impl Instance {
             Ok((process, described))
         });
         match made {
-            Ok((process, Ok(descriptor))) => Ok(Ok(Self { store, process, columns: descriptor.columns(), calls: 0 })),
+            Ok((process, Ok(descriptor))) => {
+                let initial_bytes = store.data().memory.used;
+                Ok(Ok(Self { store, process, columns: descriptor.columns(), calls: 0, initial_bytes }))
+            }
             Ok((_, Err(message))) => Ok(Err(cut(message, PLUGIN_ERROR_BYTES_MAX))),
             Err(error) => Err(cause(&error, store.data(), limits)),
         }
@@ -238,10 +243,13 @@ impl Instance {
         }
     }
 
-    /// Whether it may serve another batch under these limits: renewed after many calls, and before its memory is full,
-    /// so that a plugin that leaks fails no batch.
+    /// Whether it may serve another batch under these limits. It is renewed after many calls, and when little of its
+    /// memory is left, so that a plugin that leaks fails no batch; but not for the memory that every instance of it begins
+    /// with.
     pub(crate) fn is_fresh(&self, limits: &Limits) -> bool {
-        self.calls < CALLS_MAX && self.store.data().memory.used <= limits.memory_bytes - limits.memory_bytes / 4
+        let used = self.store.data().memory.used;
+        let high_water = limits.memory_bytes - limits.memory_bytes / 4;
+        self.calls < CALLS_MAX && used <= limits.memory_bytes && used <= high_water.max(self.initial_bytes)
     }
 }
 

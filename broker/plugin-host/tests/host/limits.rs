@@ -60,6 +60,17 @@ fn a_plugin_that_is_refused_memory_and_makes_do_has_not_failed() {
     assert_eq!(bound.stats().instances, 3, "an instance that is full is renewed");
 }
 
+#[test]
+fn a_plugin_that_begins_near_its_limit_is_not_renewed_for_it() {
+    let setup = Setup::new();
+    let limits = Limits { memory_bytes: 1024 * 1024, ..Limits::default() };
+    let bound = setup.gate_under(&guests::starts_with(14), limits);
+    for _ in 0..3 {
+        assert_eq!(process(&bound, ["record"]), Ok(Verdicts::KeepAll));
+    }
+    assert_eq!(bound.stats().instances, 1);
+}
+
 /// Each batch takes some 100 KiB that are never given back; instances are renewed before it shows.
 #[test]
 fn a_leak_is_not_felt() {

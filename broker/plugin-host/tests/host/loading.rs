@@ -179,6 +179,7 @@ fn a_compiler_that_is_none_is_told_apart() {
     check(&["/bin/true"], "exit code 0");
     check(&["/bin/sh", "-c", "echo broken >&2; exit 1"], "exit code 1; it may use");
     check(&["/bin/sh", "-c", "kill -9 $$"], "signal 9");
+    check(&["/bin/sh", "-c", "sleep 9 & echo gone >&2; exit 1"], "gone");
     check(&["/bin/sh", "-c", "cat /dev/zero"], "longer than 134217728 bytes");
 }
 
