@@ -28,7 +28,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("redact", &["sluice-sdk"]),
     ("select", &["sluice-sdk"]),
     ("sluice-examples", &["sluice", "sluice-protocol", "sluice-sdk"]),
-    ("sluice-tests", &["sluice", "sluice-protocol", "sluice-examples"]),
+    ("sluice-tests", &["sluice", "sluice-protocol", "sluice-cluster", "sluice-examples"]),
 ];
 
 /// Crates from outside that only some of ours may name, and what that keeps possible.

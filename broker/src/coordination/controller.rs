@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use sluice_cluster::Image;
 use sluice_cluster::decide::ConfigRules;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::coordinator::{ConnectError, Session, SessionState};
@@ -35,8 +35,11 @@ use super::{BrokerIdentity, CoordinationConfig, Halt, Registration, StartError};
 /// noticed within a second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How often a start that waits for the coordinator says so.
-const SAY_SO: Duration = Duration::from_secs(5);
+/// How often it is said that the coordinator is waited for: while whoever started the broker may be watching, and later.
+const SAY_SO: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// For ever, as timers know it: tries have deadlines of their own.
+const FAR_OFF: Duration = Duration::from_secs(3_600);
 
 struct Controller {
     config: CoordinationConfig,
@@ -49,12 +52,14 @@ struct Controller {
     requests: mpsc::Receiver<Request>,
     /// Until the first time all is established.
     starting: Option<Starting>,
+    /// When it was last said that the coordinator is waited for; nothing while it is not.
+    said: Option<Instant>,
 }
 
 struct Starting {
     reply: oneshot::Sender<Result<Registration, StartError>>,
-    since: Instant,
-    said: Instant,
+    /// When it is given up.
+    until: Instant,
 }
 
 /// Asked to stop: whoever asked waits for this. Nobody, if all handles are gone.
@@ -80,7 +85,7 @@ pub(super) async fn start(
     let (standing_sender, standing) = watch::channel(Standing::Doubtful { why: "starting".to_owned() });
     let (sender, requests) = mpsc::channel(REQUESTS_MAX);
     let (reply, started) = oneshot::channel();
-    let since = Instant::now();
+    let until = Instant::now() + config.connection_timeout;
     let controller = Controller {
         config,
         identity,
@@ -90,7 +95,8 @@ pub(super) async fn start(
         changed: changed_sender,
         standing: standing_sender,
         requests,
-        starting: Some(Starting { reply, since, said: since }),
+        starting: Some(Starting { reply, until }),
+        said: None,
     };
     tokio::spawn(controller.run());
     let registration = started.await.expect("the task answers before it ends")?;
@@ -125,9 +131,7 @@ impl Controller {
                 }
                 Attempt::Failed(why) => why,
             };
-            if let Some(starting) =
-                self.starting.take_if(|starting| starting.since.elapsed() >= self.config.connection_timeout)
-            {
+            if let Some(starting) = self.starting.take_if(|starting| Instant::now() >= starting.until) {
                 let place = self.config.coordinator.place();
                 let waited = self.config.connection_timeout;
                 // Nobody waits for the start any more: then nobody is told, and the handles are gone.
@@ -175,7 +179,11 @@ impl Controller {
             *current = None;
         }
         let coordinator = Arc::clone(&self.config.coordinator);
-        let connected = self.aside(coordinator.connect()).await?;
+        // A start gives up when it said it would, also in the middle of a try.
+        let patience =
+            self.starting.as_ref().map_or(FAR_OFF, |starting| starting.until.saturating_duration_since(Instant::now()));
+        let late = |_| Err(ConnectError::Unreachable { why: "no answer".to_owned() });
+        let connected = self.aside(timeout(patience, coordinator.connect())).await?.unwrap_or_else(late);
         if let Ok(session) = &connected {
             info!("session {:#x} with {} begins", session.id(), coordinator.place());
             *current = Some(Arc::clone(session));
@@ -208,16 +216,19 @@ impl Controller {
         }
     }
 
+    /// Nothing can be changed for now. Said from time to time.
     fn doubt(&mut self, why: String) {
         let place = self.config.coordinator.place();
-        match &mut self.starting {
-            Some(starting) if starting.said.elapsed() < SAY_SO && starting.said != starting.since => {}
-            Some(starting) => {
-                starting.said = Instant::now();
-                let left = self.config.connection_timeout.saturating_sub(starting.since.elapsed());
-                warn!("waiting for {place}, for another {left:.1?}: {why}");
+        let every = if self.starting.is_some() { SAY_SO.0 } else { SAY_SO.1 };
+        if self.said.is_none_or(|said| said.elapsed() >= every) {
+            self.said = Some(Instant::now());
+            match &self.starting {
+                Some(starting) => {
+                    let left = starting.until.saturating_duration_since(Instant::now());
+                    warn!("waiting for {place}, for another {left:.0?}: {why}");
+                }
+                None => warn!("{place}: {why}; nothing can be changed until this broker has its place again"),
             }
-            None => warn!("{place}: {why}; nothing can be changed until it is back"),
         }
         self.standing.send_replace(Standing::Doubtful { why: format!("{place}: {why}") });
     }

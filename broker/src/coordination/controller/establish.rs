@@ -109,6 +109,7 @@ impl Controller {
             "broker {} epoch {broker_epoch} in cluster {cluster_id}, controller epoch {controller_epoch}",
             self.identity.id
         );
+        self.said = None;
         self.standing.send_replace(Standing::Serving);
         if let Some(starting) = self.starting.take() {
             // Nobody waits for the start any more: then the handles are gone, and the reign ends at once.

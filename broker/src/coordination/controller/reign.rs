@@ -102,6 +102,10 @@ impl Controller {
                 Ok(())
             }
             Err((over, failure)) => {
+                // Known before anyone hears that their change may not have been made, and asks how this broker stands.
+                if let Over::Doubt(why) = &over {
+                    self.doubt(why.clone());
+                }
                 entry.parked.into_iter().for_each(|pending| pending.failed(failure.clone()));
                 Err(over)
             }

@@ -1,0 +1,119 @@
+//! A broker as far as coordination is concerned: an identity, a data folder, and what it is asked to change.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice::coordination::{
+    BrokerIdentity, CoordinationConfig, Coordinator, Metadata, Registration, Standing, StartError, SubmitError, start,
+};
+use sluice_cluster::decide::{
+    AddPlugin, ConfigRules, CreateTopics, NewTopic, Placement, TooManyPartitions, TopicCreated,
+};
+use sluice_cluster::{Endpoint, PluginKinds};
+use sluice_protocol::Uuid;
+
+use crate::soon;
+
+/// Who starts where.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) coordinator: Arc<dyn Coordinator>,
+    pub(crate) identity: BrokerIdentity,
+    pub(crate) folder: std::path::PathBuf,
+    pub(crate) connection_timeout: Duration,
+}
+
+/// One that serves.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) metadata: Metadata,
+    pub(crate) registration: Registration,
+}
+
+impl Settings {
+    /// Broker `id` with a data folder that nobody has used.
+    pub(crate) fn new(coordinator: &Arc<dyn Coordinator>, id: i32, folder: &Path) -> Self {
+        let endpoint =
+            Endpoint { listener: "SSL".into(), host: "localhost".into(), port: 9093, security_protocol: "SSL".into() };
+        let identity = BrokerIdentity {
+            id,
+            uuid: Uuid([u8::try_from(id).expect("small ids"); 16]),
+            cluster_id: None,
+            endpoints: vec![endpoint],
+            rack: None,
+            clean: true,
+        };
+        let connection_timeout = Duration::from_secs(30);
+        Self { coordinator: Arc::clone(coordinator), identity, folder: folder.to_owned(), connection_timeout }
+    }
+
+    pub(crate) async fn try_start(&self) -> Result<Broker, StartError> {
+        let config = CoordinationConfig {
+            coordinator: Arc::clone(&self.coordinator),
+            connection_timeout: self.connection_timeout,
+            seen_path: self.folder.join("metadata.seen"),
+            linger: CoordinationConfig::LINGER,
+        };
+        let started = soon("a start that succeeds or fails", start(config, self.identity.clone(), Arc::new(AnyConfig)));
+        let (metadata, registration) = started.await?;
+        Ok(Broker { metadata, registration })
+    }
+
+    /// Starts, and remembers the cluster as a data folder does.
+    pub(crate) async fn start(&mut self) -> Broker {
+        let broker = self.try_start().await.expect("it can start");
+        self.identity.cluster_id = Some(broker.registration.cluster_id.clone());
+        broker
+    }
+}
+
+impl Broker {
+    pub(crate) async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+    ) -> Result<TopicCreated, SubmitError<TooManyPartitions>> {
+        let placement = Placement::Count { partitions, replication_factor: 1 };
+        let topic = NewTopic { name: name.into(), placement, configs: Vec::new(), internal: false };
+        let answers = self.metadata.submit(CreateTopics { topics: vec![topic], validate_only: false }).await?;
+        Ok(answers.into_iter().next().expect("an answer a topic").1.expect("the topic can be made"))
+    }
+
+    pub(crate) async fn add_plugin(&self, name: &str) {
+        let kinds = PluginKinds { gate: true, view: true };
+        let plugin = AddPlugin { name: name.into(), version: None, digest: [7; 32], size: 1, kinds };
+        self.metadata.submit(plugin).await.expect("the plugin can be added");
+    }
+
+    /// Until it serves, after whatever happened.
+    pub(crate) async fn serves(&self) {
+        self.stands("it serves", |standing| *standing == Standing::Serving).await;
+    }
+
+    /// Until it is in doubt.
+    pub(crate) async fn doubts(&self) {
+        self.stands("it is in doubt", |standing| matches!(standing, Standing::Doubtful { .. })).await;
+    }
+
+    pub(crate) async fn stops(self) {
+        soon("it stops", self.metadata.shutdown()).await;
+        assert_eq!(*self.metadata.standing().borrow(), Standing::Stopped);
+    }
+
+    async fn stands(&self, what: &str, so: impl FnMut(&Standing) -> bool) {
+        soon(what, self.metadata.standing().wait_for(so)).await.expect("it says how it stands");
+    }
+}
+
+struct AnyConfig;
+
+impl ConfigRules for AnyConfig {
+    fn check(&self, _: &str, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn list_default(&self, _: &str) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,130 @@
+//! ZooKeeper late, killed, paused, away for long, answering into the void; and a broker that is killed under it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluice::coordination::{Coordinator, StartError, SubmitError, ZooKeeper};
+use sluice_tests::ZooKeeper as Server;
+
+use crate::broker::Settings;
+use crate::ground::Ground;
+use crate::proxy::Proxy;
+use crate::soon;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zookeeper_not_there_at_start_is_waited_for_and_given_up() {
+    let nowhere = Proxy::to("127.0.0.1:9".parse().unwrap()).await;
+    nowhere.cut();
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = zookeeper(&nowhere.address().to_string(), Duration::from_secs(4));
+    let mut settings = Settings::new(&coordinator, 1, folder.path());
+    settings.connection_timeout = Duration::from_secs(2);
+    let since = Instant::now();
+    let refused = settings.try_start().await.unwrap_err();
+    assert!(since.elapsed() >= settings.connection_timeout, "it waits as long as it may: {:?}", since.elapsed());
+    let StartError::Unreachable { place, waited, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!((place, *waited), (&coordinator.place(), settings.connection_timeout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zookeeper_that_comes_in_time_is_enough() {
+    let mut server = Server::start();
+    server.kill();
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = zookeeper(&server.connect(), Duration::from_secs(4));
+    let mut settings = Settings::new(&coordinator, 1, folder.path());
+    settings.connection_timeout = Duration::from_secs(50);
+    let starting = tokio::spawn(async move { settings.start().await });
+    server.restart();
+    soon("it starts", starting).await.unwrap().stops().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zookeeper_killed_and_restarted_under_a_broker() {
+    let mut server = Server::start();
+    let ground = Ground::zookeeper(&server, "killed");
+    let client = ground.client().await;
+    let broker = Settings::new(&client.coordinator, 1, &ground.data("1")).start().await;
+    broker.create_topic("before", 1).await.unwrap();
+    server.kill();
+    broker.doubts().await;
+    let refused = soon("an answer without ZooKeeper", broker.create_topic("during", 1)).await.unwrap_err();
+    assert!(matches!(refused, SubmitError::Unavailable { .. }), "nothing was sent: {refused:?}");
+    assert!(broker.metadata.image().topic("before").is_some(), "what is known stays known");
+    server.restart();
+    broker.serves().await;
+    broker.create_topic("after", 1).await.unwrap();
+    let image = broker.metadata.image();
+    assert!(image.topic("before").is_some() && image.topic("during").is_none() && image.topic("after").is_some());
+    broker.stops().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zookeeper_paused_under_a_change() {
+    let server = Server::start();
+    let ground = Ground::zookeeper(&server, "paused");
+    let client = ground.client().await;
+    let broker = Settings::new(&client.coordinator, 1, &ground.data("1")).start().await;
+    server.pause();
+    let undecided = soon("an answer while ZooKeeper hangs", broker.create_topic("orders", 1)).await;
+    assert!(matches!(undecided, Err(SubmitError::Unknown { .. })), "{undecided:?}");
+    server.resume();
+    broker.serves().await;
+    // Whether it was made is known now; once it is known it stays so.
+    let made = broker.metadata.image().topic("orders").map(|topic| topic.id);
+    broker.create_topic("more", 1).await.unwrap();
+    assert_eq!(broker.metadata.image().topic("orders").map(|topic| topic.id), made);
+    broker.stops().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_reply_is_lost_is_made_once() {
+    let server = Server::start();
+    let ground = Ground::zookeeper(&server, "lost");
+    let client = ground.client().await;
+    let broker = Settings::new(&client.coordinator, 1, &ground.data("1")).start().await;
+    let before = broker.metadata.image().next_seq();
+    client.proxy().lose_replies();
+    let undecided = soon("an answer when the reply is lost", broker.create_topic("orders", 1)).await;
+    assert!(matches!(undecided, Err(SubmitError::Unknown { .. })), "{undecided:?}");
+    client.proxy().mend();
+    broker.serves().await;
+    let image = broker.metadata.image();
+    assert!(image.topic("orders").is_some(), "ZooKeeper had it");
+    let (_observing, observer) = ground.session().await;
+    let entries = observer.children("/meta/log").await.unwrap().len() as u64;
+    assert_eq!(entries, image.next_seq(), "and it is there once");
+    assert!(image.next_seq() > before + 1, "with the entries of the next reign behind it");
+    broker.stops().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_restarted_right_after_it_was_killed_does_not_wait_for_its_old_session() {
+    let server = Server::start();
+    let ground = Ground::zookeeper(&server, "sigkill");
+    // Its line is cut before it ends, so that ZooKeeper hears nothing of the end; the session would last on.
+    let killed = ground.client_for(Duration::from_secs(20)).await;
+    let mut settings = Settings::new(&killed.coordinator, 1, &ground.data("1"));
+    let broker = settings.start().await;
+    broker.create_topic("orders", 1).await.unwrap();
+    let before = broker.registration.clone();
+    killed.proxy().cut();
+    drop(broker);
+    let (_observing, observer) = ground.session().await;
+    assert!(observer.read("/brokers/ids/1").await.unwrap().is_some(), "its node is still there");
+
+    let again = ground.client().await;
+    settings.coordinator = Arc::clone(&again.coordinator);
+    let since = Instant::now();
+    let broker = settings.start().await;
+    println!("started again after {:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(10), "half the old session: {:?}", since.elapsed());
+    assert!(broker.registration.broker_epoch > before.broker_epoch, "{before:?} {:?}", broker.registration);
+    assert!(broker.metadata.image().topic("orders").is_some());
+    broker.create_topic("more", 1).await.unwrap();
+    broker.stops().await;
+}
+
+fn zookeeper(connect: &str, session_timeout: Duration) -> Arc<dyn Coordinator> {
+    Arc::new(ZooKeeper { connect: connect.parse().unwrap(), session_timeout, tls: None, set_acl: false })
+}
