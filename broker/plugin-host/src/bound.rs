@@ -9,7 +9,6 @@
 //! another.
 
 use std::{
-    iter::Peekable,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,24 +17,23 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use sluice_protocol::records::{DecodedBatch, Records};
+use sluice_protocol::records::DecodedBatch;
 
 use crate::{
     error::PluginError,
     imports::Voice,
     inspect::Kind,
     instance::{Deadline, Instance, thread_cpu_time},
-    layout::{BatchContext, Columns, Piece, next_piece},
-    limits::{BATCH_SHARE_OF_MEMORY, LimitOutOfRange, Limits},
+    layout::{BatchContext, Columns, Packer, Pieces},
+    limits::{LimitOutOfRange, Limits},
     observer::{BindingName, Observer},
     plugin::Plugin,
     ticker::Ticker,
     verdicts::{LieKind, Verdict, Verdicts, decode},
 };
 
-/// A packing buffer is kept from batch to batch up to this size; one batch of many MiB does not stay in memory for
-/// good.
-const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
+/// Packing buffers are kept from batch to batch up to this size; one batch of many MiB does not stay in memory for good.
+const PACKER_KEPT_BYTES: usize = 1024 * 1024;
 
 /// A plugin bound, with the instances it has now. Shared by all that bring it batches.
 pub struct Bound {
@@ -52,10 +50,10 @@ pub struct Bound {
     counters: Counters,
 }
 
-/// An instance between two batches, with its packing buffer.
+/// An instance between two batches, with its packing buffers.
 struct Idle {
     instance: Instance,
-    buffer: Vec<u8>,
+    packer: Packer,
 }
 
 #[derive(Default)]
@@ -135,7 +133,7 @@ impl Bound {
             voice,
             ticker,
             columns: instance.columns(),
-            idle: Mutex::new(vec![Idle { instance, buffer: Vec::new() }]),
+            idle: Mutex::new(vec![Idle { instance, packer: Packer::default() }]),
             idle_max,
             counters: Counters { instances: AtomicU64::new(1), ..Counters::default() },
         })
@@ -190,7 +188,7 @@ impl Bound {
     pub fn process(&self, cx: &BatchContext<'_>, batch: &DecodedBatch) -> Result<Verdicts, PluginError> {
         let limits = self.limits();
         let began = thread_cpu_time();
-        let verdicts = self.run(cx, batch, &limits);
+        let verdicts = self.run(cx, batch, &limits, began);
         let spent = thread_cpu_time().saturating_sub(began);
         let of = &self.counters;
         of.cpu_nanos.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Relaxed);
@@ -200,62 +198,51 @@ impl Bound {
         verdicts
     }
 
-    fn run(&self, cx: &BatchContext<'_>, batch: &DecodedBatch, limits: &Limits) -> Result<Verdicts, PluginError> {
-        let mut records = batch.iter().peekable();
-        let Some(first) = self.next_piece(cx, &mut records, limits)? else {
+    fn run(
+        &self,
+        cx: &BatchContext<'_>,
+        batch: &DecodedBatch,
+        limits: &Limits,
+        began: Duration,
+    ) -> Result<Verdicts, PluginError> {
+        if batch.is_empty() {
             return Ok(Verdicts::KeepAll);
-        };
-        let mut idle = self.take(limits)?;
-        let verdicts = self.cross(&mut idle, cx, batch, first, records, limits);
+        }
+        let mut pieces = Pieces::of(cx, self.columns, batch, limits.memory_bytes)?;
+        let (mut idle, began) = self.take(limits, began)?;
+        let verdicts = self.cross(&mut idle, &mut pieces, limits, Deadline::after(began, limits));
         match &verdicts {
             // Not a fault of the instance: the plugin said so itself, or the batch is not one it can be asked about.
-            Ok(_) | Err(PluginError::Failed(_) | PluginError::Batch(_) | PluginError::RecordTooLarge { .. }) => {
-                self.put_back(idle, limits);
-            }
+            Ok(_) | Err(PluginError::Failed(_) | PluginError::Batch(_)) => self.put_back(idle, limits),
             Err(_) => {}
         }
         verdicts
     }
 
-    /// Piece by piece through one instance.
-    fn cross<'a>(
+    /// Piece by piece through one instance, all by one deadline.
+    fn cross(
         &self,
         idle: &mut Idle,
-        cx: &BatchContext<'_>,
-        batch: &'a DecodedBatch,
-        first: Piece<'a>,
-        mut records: Peekable<Records<'a>>,
+        pieces: &mut Pieces<'_>,
         limits: &Limits,
+        deadline: Deadline,
     ) -> Result<Verdicts, PluginError> {
-        // Making an instance had its own time; the batch's begins here and holds for all its calls.
-        let deadline = Deadline::from_now(limits);
         let mut joined = Joined::default();
-        let mut next = Some(first);
-        while let Some(piece) = next {
-            piece.pack(&mut idle.buffer, cx, batch, self.columns, limits.memory_bytes)?;
+        while let Some(count) = pieces.pack_next(&mut idle.packer)? {
             self.counters.calls.fetch_add(1, Relaxed);
-            let answer = idle.instance.process(&mut idle.buffer, limits, deadline, &self.ticker)?;
-            let verdicts = decode(answer, self.kind, joined.records, piece.count(), limits.output_bytes)?;
-            joined.push(verdicts, piece.count());
-            next = self.next_piece(cx, &mut records, limits)?;
+            let answer = idle.instance.process(&mut idle.packer.packed, limits, deadline, &self.ticker)?;
+            joined.push(decode(answer, self.kind, joined.records, count, limits.output_bytes)?, count);
         }
         Ok(joined.verdicts())
     }
 
-    fn next_piece<'a>(
-        &self,
-        cx: &BatchContext<'_>,
-        records: &mut Peekable<Records<'a>>,
-        limits: &Limits,
-    ) -> Result<Option<Piece<'a>>, PluginError> {
-        Ok(next_piece(cx, self.columns, records, limits.memory_bytes / BATCH_SHARE_OF_MEMORY)?)
-    }
-
-    fn take(&self, limits: &Limits) -> Result<Idle, PluginError> {
+    /// An instance that may serve, and the CPU time from which the batch's own counts: `began`, unless an instance had
+    /// to be made, which has a time of its own.
+    fn take(&self, limits: &Limits, began: Duration) -> Result<(Idle, Duration), PluginError> {
         loop {
             let Some(idle) = self.idle.lock().pop() else { break };
             if idle.instance.is_fresh(limits) {
-                return Ok(idle);
+                return Ok((idle, began));
             }
         }
         let instance = Instance::new(&self.plugin, self.kind, &self.config, limits, &self.voice, &self.ticker)?
@@ -264,15 +251,15 @@ impl Bound {
         if instance.columns() != self.columns {
             return Err(LieKind::Descriptor.into());
         }
-        Ok(Idle { instance, buffer: Vec::new() })
+        Ok((Idle { instance, packer: Packer::default() }, thread_cpu_time()))
     }
 
     fn put_back(&self, mut idle: Idle, limits: &Limits) {
         if !idle.instance.is_fresh(limits) {
             return;
         }
-        if idle.buffer.capacity() > BUFFER_KEPT_BYTES {
-            idle.buffer = Vec::new();
+        if !idle.packer.is_at_most(PACKER_KEPT_BYTES) {
+            idle.packer = Packer::default();
         }
         let mut all = self.idle.lock();
         if all.len() < self.idle_max {

@@ -91,9 +91,9 @@ enum Overdue {
 }
 
 impl Deadline {
-    /// The binding's limits from now on.
-    pub(crate) fn from_now(limits: &Limits) -> Self {
-        Self { cpu: thread_cpu_time() + limits.cpu, wall: Instant::now() + limits.wall }
+    /// The binding's limits from now on, when the thread's CPU clock stands at `cpu`.
+    pub(crate) fn after(cpu: Duration, limits: &Limits) -> Self {
+        Self { cpu: cpu + limits.cpu, wall: Instant::now() + limits.wall }
     }
 
     fn overdue(&self) -> Option<Overdue> {
@@ -181,7 +181,7 @@ impl Instance {
         let state = State {
             voice: Arc::clone(voice),
             memory: Memory { limit: limits.memory_bytes, used: 0, refused: false },
-            deadline: Deadline::from_now(limits),
+            deadline: Deadline::after(thread_cpu_time(), limits),
             overdue: None,
         };
         let mut store = Store::new(plugin.engine(), state);

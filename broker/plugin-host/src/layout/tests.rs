@@ -22,13 +22,14 @@ fn decode(builder: &BatchBuilder) -> DecodedBatch {
     builder.build_batch().decode(1 << 24).unwrap()
 }
 
-fn pieces(batch: &DecodedBatch, columns: Columns, bytes_max: usize) -> Vec<Vec<u8>> {
-    let mut records = batch.iter().peekable();
+fn pieces(batch: &DecodedBatch, columns: Columns, share: usize) -> Vec<Vec<u8>> {
+    let memory_bytes = share.saturating_mul(BATCH_SHARE_OF_MEMORY);
+    let mut pieces = Pieces::of(&CX, columns, batch, memory_bytes).unwrap();
+    let mut packer = Packer { packed: vec![0xee; 3], values: vec![0xee; 5], ..Packer::default() };
     let mut packed = Vec::new();
-    while let Some(piece) = next_piece(&CX, columns, &mut records, bytes_max).unwrap() {
-        let mut buffer = vec![0xee; 3];
-        piece.pack(&mut buffer, &CX, batch, columns, usize::MAX).unwrap();
-        packed.push(buffer);
+    while let Some(count) = pieces.pack_next(&mut packer).unwrap() {
+        assert_eq!(packer.packed[8..12], word(count));
+        packed.push(packer.packed.clone());
     }
     packed
 }
@@ -118,22 +119,32 @@ fn a_record_over_the_share_crosses_alone_and_over_the_memory_not_at_all() {
         builder.push(5, None, Some(&vec![1; length]), [] as [(&str, Option<&str>); 0]);
     }
     let batch = decode(&builder);
-    let cut = pieces(&batch, VALUES, 1024);
+    let cut = pieces(&batch, VALUES, 2000);
     assert_eq!(cut.iter().map(|piece| piece[8]).collect::<Vec<_>>(), [1, 1, 1]);
+    let refused = Pieces::of(&CX, VALUES, &batch, 5000).err();
+    assert!(matches!(refused, Some(PluginError::RecordTooLarge { bytes: 5001.., limit: 5000 })), "{refused:?}");
+}
 
-    let mut records = batch.iter().peekable();
-    next_piece(&CX, VALUES, &mut records, 1024).unwrap().unwrap();
-    let large = next_piece(&CX, VALUES, &mut records, 1024).unwrap().unwrap();
-    let mut buffer = Vec::new();
-    let refused = large.pack(&mut buffer, &CX, &batch, VALUES, 5000);
-    assert!(matches!(refused, Err(PluginError::RecordTooLarge { bytes: 5001.., limit: 5000 })));
-    assert!(buffer.is_empty());
+#[test]
+fn what_is_wrong_inside_a_batch_is_found_before_the_plugin_is_asked() {
+    let whole = two_records().build_batch();
+    for (what, change) in [("a record fewer than counted", 1), ("a record more than counted", -1)] {
+        let mut batch = whole.clone();
+        batch.header.count += change;
+        let batch = batch.decode(1 << 20).unwrap();
+        for memory_bytes in [usize::MAX, 400] {
+            let mut packer = Packer::default();
+            let packed =
+                Pieces::of(&CX, VALUES, &batch, memory_bytes).and_then(|mut pieces| Ok(pieces.pack_next(&mut packer)?));
+            assert!(matches!(packed, Err(PluginError::Batch(_))), "{what}: {packed:?}");
+        }
+    }
 }
 
 proptest! {
-    /// The bound that pieces are cut by is one: packing never exceeds it.
+    /// Pieces are within their share but for a record alone, and the bound that takes no reading is one.
     #[test]
-    fn the_bound_holds(
+    fn bounds_hold(
         records in proptest::collection::vec(
             (
                 any::<Option<[u8; 5]>>(),
@@ -143,7 +154,7 @@ proptest! {
             1..30,
         ),
         keys: bool, values: bool, headers: bool, timestamps: bool,
-        bytes_max in 0usize..2000,
+        share in 110usize..2000,
     ) {
         let mut builder = BatchBuilder::new(Compression::None);
         for (key, value, headers) in &records {
@@ -152,14 +163,12 @@ proptest! {
         }
         let batch = decode(&builder);
         let columns = Columns { keys, values, headers, timestamps };
-        let mut left = batch.iter().peekable();
+        let whole = packed(&batch, columns);
+        prop_assert!(whole.len() <= bytes_at_most(&CX, columns, &batch));
         let mut count = 0;
-        while let Some(piece) = next_piece(&CX, columns, &mut left, bytes_max).unwrap() {
-            let mut buffer = Vec::new();
-            piece.pack(&mut buffer, &CX, &batch, columns, usize::MAX).unwrap();
-            prop_assert!(buffer.len() <= piece.bytes);
-            prop_assert!(piece.count() == 1 || piece.bytes <= bytes_max);
-            count += piece.count();
+        for piece in pieces(&batch, columns, share) {
+            prop_assert!(piece.len() <= share || piece[8] == 1);
+            count += usize::from(piece[8]);
         }
         prop_assert_eq!(count, records.len());
     }
