@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::checkpoint::{self, Naming};
+use crate::disk::DiskFile;
 use crate::flusher::Waiting;
 use crate::leader_epoch;
 use crate::log_dir::DirFailed;
@@ -161,10 +162,12 @@ impl Durability {
     }
 }
 
-/// Writes a folder's `partition.metadata`; durable once the file answered and the folder are synced.
-pub(crate) fn write_metadata(folder: &Folder) -> io::Result<Arc<dyn crate::disk::DiskFile>> {
-    let file = folder.disk().create(&folder.file(METADATA))?;
+/// Writes a folder's `partition.metadata`, whole or not at all; durable once the file answered and the folder are synced.
+pub(crate) fn write_metadata(folder: &Folder) -> io::Result<Arc<dyn DiskFile>> {
+    let unfinished = folder.file(METADATA).with_added_extension(&checkpoint::UNFINISHED[1..]);
+    let file = folder.disk().create(&unfinished)?;
     let content = metadata_content(folder.name.topic_id());
     file.write_all_at(&mut [IoSlice::new(content.as_bytes())], 0)?;
+    folder.disk().rename(&unfinished, &folder.file(METADATA))?;
     Ok(file)
 }

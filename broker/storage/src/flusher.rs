@@ -57,7 +57,7 @@ impl Flusher {
             Stage::Idle => {
                 waiting.stage = Stage::Queued;
                 drop(waiting);
-                self.0.push(Arc::clone(log));
+                self.push(Arc::clone(log));
             }
             Stage::Queued => {}
             Stage::Syncing => waiting.again = true,
@@ -101,18 +101,34 @@ struct Queue {
 #[derive(Debug, Default)]
 struct QueueState {
     logs: VecDeque<Arc<Durability>>,
+    threads: Vec<JoinHandle<()>>,
+    idle: usize,
     stopped: bool,
 }
 
-impl Queue {
+impl Flusher {
     fn push(&self, log: Arc<Durability>) {
-        self.state.lock().logs.push_back(log);
-        self.work.notify_one();
+        let mut state = self.0.state.lock();
+        state.logs.push_back(log);
+        if state.idle < state.logs.len() && state.threads.len() < FLUSH_THREADS && !state.stopped {
+            match self.spawn() {
+                Ok(thread) => state.threads.push(thread),
+                // Those there are do it, one after the other.
+                Err(error) => tracing::warn!(%error, "no further flush thread"),
+            }
+        }
+        drop(state);
+        self.0.work.notify_one();
+    }
+
+    fn spawn(&self) -> io::Result<JoinHandle<()>> {
+        let flusher = self.clone();
+        thread::Builder::new().name("sluice-flush".to_owned()).spawn(move || flusher.run())
     }
 
     /// The next log, once there is one; `None` when stopped and nothing is left.
     fn pop(&self) -> Option<Arc<Durability>> {
-        let mut state = self.state.lock();
+        let mut state = self.0.state.lock();
         loop {
             if let Some(log) = state.logs.pop_front() {
                 return Some(log);
@@ -120,40 +136,40 @@ impl Queue {
             if state.stopped {
                 return None;
             }
-            self.work.wait(&mut state);
+            state.idle += 1;
+            self.0.work.wait(&mut state);
+            state.idle -= 1;
         }
     }
 }
 
 /// The flush threads of a directory; stops and joins them when dropped, after what was asked for is done.
 #[derive(Debug)]
-pub(crate) struct FlushThreads {
-    flusher: Flusher,
-    threads: Vec<JoinHandle<()>>,
-}
+pub(crate) struct FlushThreads(Flusher);
 
 impl FlushThreads {
+    /// Starts the first thread; others follow with the work.
     pub(crate) fn start() -> io::Result<Self> {
         let flusher = Flusher(Arc::new(Queue::default()));
-        let mut started = Self { flusher: flusher.clone(), threads: Vec::with_capacity(FLUSH_THREADS) };
-        for _ in 0..FLUSH_THREADS {
-            let flusher = flusher.clone();
-            let thread = thread::Builder::new().name("sluice-flush".to_owned()).spawn(move || flusher.run())?;
-            started.threads.push(thread);
-        }
-        Ok(started)
+        let first = flusher.spawn()?;
+        flusher.0.state.lock().threads.push(first);
+        Ok(Self(flusher))
     }
 
     pub(crate) fn flusher(&self) -> &Flusher {
-        &self.flusher
+        &self.0
     }
 }
 
 impl Drop for FlushThreads {
     fn drop(&mut self) {
-        self.flusher.0.state.lock().stopped = true;
-        self.flusher.0.work.notify_all();
-        join_all(self.threads.drain(..));
+        let threads = {
+            let mut state = self.0.0.state.lock();
+            state.stopped = true;
+            std::mem::take(&mut state.threads)
+        };
+        self.0.0.work.notify_all();
+        join_all(threads.into_iter());
     }
 }
 
@@ -168,7 +184,7 @@ pub(crate) fn join_all(threads: impl Iterator<Item = JoinHandle<()>>) {
 
 impl Flusher {
     fn run(&self) {
-        while let Some(log) = self.0.pop() {
+        while let Some(log) = self.pop() {
             let wakes = {
                 let mut waiting = log.waiting.lock();
                 waiting.stage = Stage::Syncing;
@@ -182,7 +198,7 @@ impl Flusher {
             if std::mem::take(&mut waiting.again) {
                 waiting.stage = Stage::Queued;
                 drop(waiting);
-                self.0.push(log);
+                self.push(log);
             } else {
                 waiting.stage = Stage::Idle;
             }

@@ -39,6 +39,7 @@ mod rows;
 mod scan;
 mod segment;
 mod snapshots;
+pub mod testing;
 mod time_index;
 mod timestamps;
 

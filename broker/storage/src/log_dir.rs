@@ -177,7 +177,7 @@ impl LogDir {
     pub fn open_with(path: &Path, identity: &Identity, options: LogDirOptions) -> Result<(Self, Opened), OpenError> {
         let disk = options.disk;
         let io = |cause| OpenError::Io { path: path.to_owned(), cause };
-        disk.create_dir_all(path).map_err(io)?;
+        make_durably(&*disk, path).map_err(io)?;
         let lock = disk.lock(&path.join(LOCK)).map_err(|cause| match cause.kind() {
             io::ErrorKind::WouldBlock => OpenError::Locked { path: path.to_owned() },
             _ => io(cause),
@@ -276,6 +276,20 @@ impl LogDir {
 }
 
 const LOCK: &str = ".lock";
+
+/// Makes a folder and those above it that are not there, each with a durable name.
+fn make_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.list(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other.map(drop),
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if above != path {
+        make_durably(disk, above)?;
+    }
+    disk.create_dir_all(path)?;
+    disk.sync_dir(above)
+}
 
 /// Finishes what a crash interrupted, and lists the partitions' folders with their topics' ids.
 fn sweep(disk: &dyn Disk, path: &Path) -> io::Result<BTreeMap<String, Option<Uuid>>> {

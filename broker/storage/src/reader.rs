@@ -125,6 +125,11 @@ impl LogReader {
         self.segments.load().iter().map(|segment| segment.size()).sum()
     }
 
+    /// Files held open for the log: none once it was idle for two rounds of [`Log::retain`](crate::Log::retain).
+    pub fn open_files(&self) -> usize {
+        self.segments.load().iter().filter(|segment| segment.is_open()).count()
+    }
+
     /// Finds whole batches from the one with `offset` on, below `up_to`, at most `max_bytes` of them; with `at_least_one` the
     /// first even when it is larger, so that a consumer always gets on (KIP-74). Reads headers, not records.
     ///

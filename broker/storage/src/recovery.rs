@@ -19,7 +19,7 @@ use sluice_protocol::records::BatchHeader;
 
 use crate::checkpoint::UNFINISHED;
 use crate::config::LogConfig;
-use crate::disk::read_whole;
+use crate::disk::{is_no_space, read_whole};
 use crate::durability::LogPoint;
 use crate::leader_epoch::{self, LeaderEpochs};
 use crate::log_dir::DirFailed;
@@ -80,10 +80,10 @@ pub enum OpenLogError {
         /// What is wrong there.
         damage: Damage,
     },
-    /// The disk does not read.
+    /// The disk does not read, or has no room for a new log.
     #[error("{}", file.display())]
     Io {
-        /// What was read.
+        /// What was read or made.
         file: PathBuf,
         /// What the disk said.
         #[source]
@@ -167,7 +167,10 @@ fn create(folder: &Arc<Folder>) -> Result<Recovered, OpenLogError> {
         .and_then(|()| disk.create_dir_all(&folder.path))
         .and_then(|()| crate::durability::write_metadata(folder))
         .and_then(|_| Segment::create(Arc::clone(folder), 0))
-        .map_err(|cause| OpenLogError::Io { file: folder.path.clone(), cause })?;
+        .map_err(|cause| match is_no_space(&cause) {
+            true => OpenLogError::Io { file: folder.path.clone(), cause },
+            false => folder.dir.fail("create", cause).into(),
+        })?;
     Ok(Recovered {
         segments: vec![Arc::new(segment)],
         epochs: LeaderEpochs::default(),

@@ -195,7 +195,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Whether the file is open now.
+    /// Whether a descriptor is held for it.
     pub(crate) fn is_open(&self) -> bool {
         self.file.load().is_some()
     }

@@ -162,7 +162,7 @@ impl<'a> Scanner<'a> {
         let indexes = Indexes::new(base);
         let mut headers = Scan::new(&*file, (base, 0), durable, HEADER_WINDOW);
         while let Some(found) = headers.next().map_err(|error| open_error(self.folder, base, error))? {
-            self.note_epoch(&found.header).map_err(|damage| {
+            self.note_epoch(&found.header, Known::Durable).map_err(|damage| {
                 let error = headers.refuse(&found, damage);
                 open_error(self.folder, base, error)
             })?;
@@ -209,7 +209,7 @@ impl<'a> Scanner<'a> {
         let checked = match scan.check_crc(&found) {
             Err(ScanError::Damaged { damage, .. }) => Err(damage),
             Err(error) => return Err(error),
-            Ok(()) => self.note_epoch(&found.header),
+            Ok(()) => self.note_epoch(&found.header, Known::Written),
         };
         match checked {
             Ok(()) => Ok(Some(found)),
@@ -218,10 +218,15 @@ impl<'a> Scanner<'a> {
     }
 
     /// Compares a batch's epoch with what is recorded for its offset; beyond the record epochs only rise.
-    fn note_epoch(&mut self, batch: &BatchHeader) -> Result<(), Damage> {
+    ///
+    /// The record is made durable before the batches it is about count as such, so below the recovery point it has to agree.
+    fn note_epoch(&mut self, batch: &BatchHeader, known: Known) -> Result<(), Damage> {
         let (epoch, offset) = (batch.partition_leader_epoch, batch.base_offset);
-        let certain =
-            self.recorded.as_ref().filter(|recorded| recorded.covers(offset)).and_then(|recorded| recorded.at(offset));
+        let certain = self
+            .recorded
+            .as_ref()
+            .filter(|recorded| known == Known::Durable || recorded.covers(offset))
+            .and_then(|recorded| recorded.at(offset));
         let wrong = match (certain, self.epochs.latest()) {
             (Some(recorded), _) if recorded != epoch => Some(recorded),
             (_, Some(latest)) if latest > epoch => Some(latest),
@@ -271,4 +276,13 @@ impl<'a> Scanner<'a> {
     fn io(&self, base: i64, cause: io::Error) -> OpenLogError {
         open_error(self.folder, base, ScanError::Io(cause))
     }
+}
+
+/// What is known of a batch before it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// It is below the recovery point.
+    Durable,
+    /// It may have been written.
+    Written,
 }

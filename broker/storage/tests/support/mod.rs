@@ -1,6 +1,8 @@
 //! A partition to try things on: its directory, its batches, and what reads them back.
 #![allow(dead_code, reason = "each suite uses its part of this")]
 
+pub(crate) mod machine;
+
 use sluice_protocol::Uuid;
 use sluice_protocol::records::{Batch, BatchBuilder, BatchHeader, Compression};
 use sluice_storage::{

@@ -1,0 +1,78 @@
+//! Lives and deaths of a log, by seed: whatever was flushed is there after any crash, and what is there is a prefix of what was
+//! written, once and in order.
+
+mod support;
+
+use sluice_storage::LogConfig;
+use sluice_storage::testing::{Crash, Random};
+use support::machine::{Machine, Sent};
+use support::{NOW_MS, batch};
+
+const RECORDS: i32 = 3;
+
+/// Seeds tried; each is a machine of five lives.
+const SEEDS: u64 = 400;
+
+fn config(random: &mut Random) -> LogConfig {
+    LogConfig {
+        segment_bytes: 400 + random.below(3000) as u32,
+        index_interval_bytes: 1 + random.below(600) as u32,
+        retention_bytes: random.one_in(2).then_some(2000),
+        ..LogConfig::default()
+    }
+}
+
+#[test]
+fn nothing_flushed_is_lost_in_any_crash() {
+    for seed in 0..SEEDS {
+        lives(seed);
+    }
+}
+
+fn lives(seed: u64) {
+    let mut random = Random::new(seed);
+    let mut machine = Machine::new();
+    let mut sent = Sent::default();
+    let mut leader_epoch = 0;
+    let mut flushed = 0;
+    let mut clean = true;
+    for life in 0..5 {
+        let config = config(&mut random);
+        let (mut log, recovery) = machine.open(config);
+        let what = format!("seed {seed}, life {life}");
+        assert!(recovery.clean || !clean, "{what}");
+        let batches = sent.below(recovery.log_end);
+        assert!(batches >= flushed, "{what}: {flushed} batches were flushed, {batches} are there");
+        sent.assert_log_is(&log, batches, &what);
+        sent.truncate(batches);
+        leader_epoch += random.below(2) as i32;
+        for _ in 0..random.below(40) {
+            match random.below(10) {
+                0..6 => sent.append(&mut log, &batch(sent.len() as i32, RECORDS), leader_epoch),
+                6 | 7 => {
+                    assert_eq!(machine.flush(&log), Ok(log.reader().log_end_offset()), "{what}");
+                    flushed = sent.len();
+                }
+                8 => machine.dir.checkpoint().expect("written down"),
+                _ => {
+                    log.retain(NOW_MS).expect("kept");
+                    machine.dir.sweep().expect("swept");
+                }
+            }
+        }
+        sent.assert_log_is(&log, sent.len(), &what);
+        clean = random.one_in(5);
+        if clean {
+            log.close_clean().expect("closed");
+            machine.dir.mark_clean().expect("marked");
+            flushed = sent.len();
+        }
+        let crash = match random.below(4) {
+            0 => Crash::Killed,
+            1 => Crash::PowerCut,
+            _ => Crash::Torn(random.next_u64()),
+        };
+        machine = machine.after(crash);
+        assert_eq!(machine.opened.clean, clean, "{what}, {crash:?}");
+    }
+}
