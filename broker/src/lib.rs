@@ -1,7 +1,17 @@
 //! The broker: everything that serves, and the `sluice` command.
+//!
+//! In the order in which data passes: [`net`] (frames in, answers out), `api` (one file an API), `plugins` (what stands before
+//! and behind a log), `partition` (the logs), [`coordination`] (what the cluster knows of itself). [`broker`] puts them
+//! together from a [`config`]; [`admin`] is the other door.
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod api;
+pub mod broker;
 pub mod config;
 pub mod coordination;
+mod metrics;
 pub mod net;
+mod partition;
+mod plugins;
+mod producer_ids;

@@ -28,6 +28,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use listener::{BindError, Bound, Endpoint, Running, bind};
 pub use service::{Outcome, Peer, Principal, Service, Started};
+pub(crate) use tls::server_config;
 pub use tls::{TlsError, certificates_from_pem, private_key_from_pem};
 
 /// Where the broker listens and what connections may cost.

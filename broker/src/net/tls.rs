@@ -68,7 +68,7 @@ pub enum TlsError {
 }
 
 /// The server side of TLS for one listener.
-pub(super) fn server_config(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn server_config(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let versions: Vec<&'static SupportedProtocolVersion> = config
         .protocols

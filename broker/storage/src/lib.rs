@@ -47,7 +47,10 @@ pub use config::{FlushMode, LogConfig, SEGMENT_BYTES_MAX};
 pub use disk::{Disk, DiskFile, Entry, LockGuard, RealDisk};
 pub use flusher::{FlushHandle, Flusher, Wake};
 pub use log::{AppendError, Appended, Log, Retained};
-pub use log_dir::{CHECKPOINT_INTERVAL, DirFailed, Identity, LogDir, LogDirOptions, MarkCleanError, OpenError, Opened};
+pub use log_dir::{
+    CHECKPOINT_INTERVAL, DirFailed, Identity, LockedLogDir, LogDir, LogDirOptions, MarkCleanError, OpenError, Opened,
+    Owner,
+};
 pub use partition_dir::{PartitionDir, PartitionDirError};
 pub use producer_state::{Sequence, SequenceError};
 pub use reader::{LogReader, ReadError, Slice};

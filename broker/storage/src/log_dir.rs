@@ -161,33 +161,82 @@ pub struct LogDir {
     _lock: Box<dyn LockGuard>,
 }
 
-impl LogDir {
-    /// Opens a directory on the machine's own disk, made if need be.
+/// A log directory that is locked and not opened yet: a broker must know whose it is before it joins a cluster, and joins the
+/// cluster before it serves from it.
+#[derive(Debug)]
+pub struct LockedLogDir {
+    path: PathBuf,
+    options: LogDirOptions,
+    lock: Box<dyn LockGuard>,
+    owner: Option<Owner>,
+    folders: BTreeMap<String, Option<Uuid>>,
+    clean: bool,
+}
+
+/// Whose a log directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster_id: String,
+    /// The broker.
+    pub broker_id: i32,
+    /// The directory itself.
+    pub directory_id: Uuid,
+}
+
+impl LockedLogDir {
+    /// Locks a directory on the machine's own disk, made if need be.
     ///
     /// # Errors
-    /// [`OpenError`] says whose it is or what is wrong with it.
-    pub fn open(path: &Path, identity: &Identity) -> Result<(Self, Opened), OpenError> {
-        Self::open_with(path, identity, LogDirOptions::default())
+    /// [`OpenError`] says who has it or what is wrong with it.
+    pub fn lock(path: &Path) -> Result<Self, OpenError> {
+        Self::lock_with(path, LogDirOptions::default())
     }
 
-    /// Opens a directory on any disk.
+    /// Locks a directory on any disk.
     ///
     /// # Errors
-    /// As [`LogDir::open`].
-    pub fn open_with(path: &Path, identity: &Identity, options: LogDirOptions) -> Result<(Self, Opened), OpenError> {
-        let disk = options.disk;
+    /// As [`LockedLogDir::lock`].
+    pub fn lock_with(path: &Path, options: LogDirOptions) -> Result<Self, OpenError> {
+        let disk = &*options.disk;
         let io = |cause| OpenError::Io { path: path.to_owned(), cause };
         make_durably(&*disk, path).map_err(io)?;
         let lock = disk.lock(&path.join(LOCK)).map_err(|cause| match cause.kind() {
             io::ErrorKind::WouldBlock => OpenError::Locked { path: path.to_owned() },
             _ => io(cause),
         })?;
-        let folders = sweep(&*disk, path).map_err(io)?;
-        let directory_id = check_identity(&*disk, path, identity, &folders)?;
+        let folders = sweep(disk, path).map_err(io)?;
+        let owner = read_owner(disk, path, &folders)?;
+        let ends = read_lines(disk, &path.join(CLEAN_SHUTDOWN), manifest::read_clean_ends)?;
+        let clean = ends.is_some() && folders.keys().all(|name| listed(ends.as_ref(), name));
+        Ok(Self { path: path.to_owned(), options, lock, owner, folders, clean })
+    }
 
+    /// Whose it is; nobody's while it is new.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
+    }
+
+    /// Whether the last run ended cleanly and every log is in its manifest.
+    pub fn was_clean(&self) -> bool {
+        self.clean
+    }
+
+    /// Opens it for its owner, who becomes so if it is new.
+    ///
+    /// # Errors
+    /// [`OpenError`] says whose it is or what is wrong with it.
+    pub fn open(self, identity: &Identity) -> Result<(LogDir, Opened), OpenError> {
+        let Self { path, options, lock, owner, folders, clean } = self;
+        let path = path.as_path();
+        let disk = options.disk;
+        let io = |cause| OpenError::Io { path: path.to_owned(), cause };
+        let directory_id = match owner {
+            Some(owner) => check_owner(path, owner, identity)?,
+            None => take_possession(&*disk, path, identity)?,
+        };
         let points = read_lines(&*disk, &path.join(RECOVERY_POINTS), manifest::read_points)?;
         let ends = read_lines(&*disk, &path.join(CLEAN_SHUTDOWN), manifest::read_clean_ends)?;
-        let clean = ends.is_some() && folders.keys().all(|name| listed(ends.as_ref(), name));
         let (mut points, mut ends) = (points.unwrap_or_default(), ends.unwrap_or_default());
         let opened = Opened {
             clean,
@@ -214,8 +263,26 @@ impl LogDir {
             .map(|every| Housekeeping::start(Arc::clone(&state), threads.flusher().clone(), every))
             .transpose()
             .map_err(io)?;
-        let dir = Self { housekeeping: Mutex::new(housekeeping), threads, state, _lock: lock };
+        let dir = LogDir { housekeeping: Mutex::new(housekeeping), threads, state, _lock: lock };
         Ok((dir, opened))
+    }
+}
+
+impl LogDir {
+    /// Opens a directory on the machine's own disk, made if need be, by one who knows beforehand what cluster it is of.
+    ///
+    /// # Errors
+    /// [`OpenError`] says whose it is or what is wrong with it.
+    pub fn open(path: &Path, identity: &Identity) -> Result<(Self, Opened), OpenError> {
+        LockedLogDir::lock(path)?.open(identity)
+    }
+
+    /// Opens a directory on any disk.
+    ///
+    /// # Errors
+    /// As [`LogDir::open`].
+    pub fn open_with(path: &Path, identity: &Identity, options: LogDirOptions) -> Result<(Self, Opened), OpenError> {
+        LockedLogDir::lock_with(path, options)?.open(identity)
     }
 
     /// Where the directory is.
@@ -312,49 +379,59 @@ fn sweep(disk: &dyn Disk, path: &Path) -> io::Result<BTreeMap<String, Option<Uui
     Ok(folders)
 }
 
-/// Compares the folder's identity with the broker's, or gives it one when it is new.
-fn check_identity(
+fn read_owner(
     disk: &dyn Disk,
     path: &Path,
-    identity: &Identity,
     folders: &BTreeMap<String, Option<Uuid>>,
-) -> Result<Uuid, OpenError> {
+) -> Result<Option<Owner>, OpenError> {
     let file = path.join(meta_properties::FILE);
-    let io = |cause| OpenError::Io { path: path.to_owned(), cause };
     let content = match read_whole(disk, &file) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(partition) = folders.keys().next() {
-                return Err(OpenError::NoIdentity { path: path.to_owned(), partition: partition.clone() });
-            }
-            let fresh = MetaProperties {
-                cluster_id: identity.cluster_id.clone(),
-                broker_id: identity.broker_id,
-                directory_id: identity.new_directory_id,
+            return match folders.keys().next() {
+                Some(partition) => Err(OpenError::NoIdentity { path: path.to_owned(), partition: partition.clone() }),
+                None => Ok(None),
             };
-            checkpoint::replace(disk, &file, fresh.to_file().as_bytes(), Naming::Durable).map_err(io)?;
-            return Ok(fresh.directory_id);
         }
-        Err(error) => return Err(io(error)),
+        Err(cause) => return Err(OpenError::Io { path: path.to_owned(), cause }),
     };
-    let Some(found) = MetaProperties::from_file(&content) else {
-        return Err(OpenError::Damaged { file });
+    match MetaProperties::from_file(&content) {
+        Some(MetaProperties { cluster_id, broker_id, directory_id }) => {
+            Ok(Some(Owner { cluster_id, broker_id, directory_id }))
+        }
+        None => Err(OpenError::Damaged { file }),
+    }
+}
+
+/// A new directory becomes its broker's.
+fn take_possession(disk: &dyn Disk, path: &Path, identity: &Identity) -> Result<Uuid, OpenError> {
+    let fresh = MetaProperties {
+        cluster_id: identity.cluster_id.clone(),
+        broker_id: identity.broker_id,
+        directory_id: identity.new_directory_id,
     };
-    if found.cluster_id != identity.cluster_id {
+    let file = path.join(meta_properties::FILE);
+    checkpoint::replace(disk, &file, fresh.to_file().as_bytes(), Naming::Durable)
+        .map_err(|cause| OpenError::Io { path: path.to_owned(), cause })?;
+    Ok(fresh.directory_id)
+}
+
+fn check_owner(path: &Path, owner: Owner, identity: &Identity) -> Result<Uuid, OpenError> {
+    if owner.cluster_id != identity.cluster_id {
         return Err(OpenError::OtherCluster {
             path: path.to_owned(),
-            found: found.cluster_id,
+            found: owner.cluster_id,
             expected: identity.cluster_id.clone(),
         });
     }
-    if found.broker_id != identity.broker_id {
+    if owner.broker_id != identity.broker_id {
         return Err(OpenError::OtherBroker {
             path: path.to_owned(),
-            found: found.broker_id,
+            found: owner.broker_id,
             expected: identity.broker_id,
         });
     }
-    Ok(found.directory_id)
+    Ok(owner.directory_id)
 }
 
 type Lines<T> = BTreeMap<String, PartitionLine<T>>;

@@ -42,12 +42,6 @@ pub enum Invalid {
         /// The attributes.
         attributes: i16,
     },
-    /// A base offset other than 0: offsets are the broker's to assign. INVALID_RECORD.
-    #[error("base offset {base_offset}, where a producer writes 0")]
-    BaseOffset {
-        /// What the batch says.
-        base_offset: i64,
-    },
     /// No records, fewer than none, or other than the span of offsets has room for. INVALID_RECORD.
     #[error("{count} records over offsets 0 to {last_offset_delta}")]
     Count {
@@ -114,9 +108,6 @@ pub fn validate_from_producer(batch: &Batch) -> Result<(), Invalid> {
     batch.verify_crc()?;
     let header = &batch.header;
     header.compression()?;
-    if header.base_offset != 0 {
-        return Err(Invalid::BaseOffset { base_offset: header.base_offset });
-    }
     if header.count <= 0 || header.last_offset_delta != header.count - 1 {
         return Err(Invalid::Count { count: header.count, last_offset_delta: header.last_offset_delta });
     }
@@ -185,7 +176,7 @@ mod tests {
         assert_eq!(judge(|h| h.last_offset_delta = -1), count(2, -1));
         assert_eq!(judge(|h| (h.count, h.last_offset_delta) = (0, -1)), count(0, -1));
         assert_eq!(judge(|h| (h.count, h.last_offset_delta) = (i32::MIN, i32::MAX)), count(i32::MIN, i32::MAX));
-        assert_eq!(judge(|h| h.base_offset = 5), Err(Invalid::BaseOffset { base_offset: 5 }));
+        assert_eq!(judge(|h| h.base_offset = 5), Ok(()), "it is the broker's to give, as Kafka takes it");
         assert_eq!(judge(|h| h.attributes = 5), Err(Invalid::UnknownCodec { id: 5 }));
         assert_eq!(judge(|h| h.attributes = 1 << 3), Err(Invalid::TimestampType));
         assert_eq!(judge(|h| h.attributes = 1 << 5), Err(Invalid::Control));

@@ -1,0 +1,360 @@
+//! Fetch (key 1): records of topics as they lie in the log, records of views as their plugins show them.
+//!
+//! ```text
+//!   take the byte clocks ─> read every partition ─> enough? ─── yes ──────────────> answer
+//!            ^                                       │ no                             ^
+//!            └── woken by the high watermark <── hang on every partition ── max_wait ─┘
+//! ```
+//! A topic's records leave as ranges of the log's files, unread and undecoded. A view's are scanned on a plugin thread; where
+//! the scan has come to is kept with the waiting request, so that nothing is scanned twice (see [`view`]).
+//!
+//! Consumers see what lies below the high watermark. There are no fetch sessions yet: every answer carries session id 0,
+//! which tells a client to name all its partitions each time (KIP-227).
+
+mod advance;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_protocol::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
+use sluice_protocol::records::Part;
+use sluice_protocol::{ErrorCode, Uuid};
+use sluice_storage::ReadError;
+use tokio::time::Instant;
+
+use super::resolve::{NotFound, Source, Wanted};
+use super::{Answering, Context, Shared};
+use crate::net::Started;
+use crate::partition::{ByteClock, FetchWaiter, Partition};
+use view::ViewScan;
+
+/// Isolation level of a consumer that wants no records of open or aborted transactions.
+const READ_COMMITTED: i8 = 1;
+
+/// Longest a fetch waits, whatever the client asks for: a stuck client must not keep a connection's answers back for days.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Most bytes of records in one answer, whatever the client asks for (Kafka's `fetch.max.bytes` of the broker).
+const ANSWER_BYTES_MAX: usize = 55 << 20;
+
+pub(super) fn start(cx: &Context<'_>, answering: Answering, request: FetchRequest) -> Started {
+    if let Some(code) = refuse_whole(&request) {
+        return answering.with(&FetchResponse { error_code: code, ..FetchResponse::default() });
+    }
+    let mut fetch = Fetch::new(cx, request);
+    if !fetch.has_views() {
+        let clocks = fetch.byte_clocks();
+        fetch.read();
+        if fetch.is_satisfied() || fetch.is_late() {
+            return answering.with(&fetch.into_response());
+        }
+        return Started::Later(Box::pin(async move {
+            fetch.wait(&clocks).await;
+            fetch.run().await;
+            answering.later(&fetch.into_response())
+        }));
+    }
+    Started::Later(Box::pin(async move {
+        fetch.run().await;
+        answering.later(&fetch.into_response())
+    }))
+}
+
+/// A session we never gave out, or a follower: no other broker replicates from this one.
+fn refuse_whole(request: &FetchRequest) -> Option<ErrorCode> {
+    if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
+        return Some(ErrorCode::ClusterAuthorizationFailed);
+    }
+    (request.session_id != 0).then_some(ErrorCode::FetchSessionIdNotFound)
+}
+
+/// A fetch under way.
+struct Fetch {
+    shared: Arc<Shared>,
+    min_bytes: usize,
+    max_bytes: usize,
+    deadline: Instant,
+    read_committed: bool,
+    topics: Vec<TopicFetch>,
+}
+
+struct TopicFetch {
+    name: String,
+    id: Uuid,
+    partitions: Vec<PartitionFetch>,
+}
+
+struct PartitionFetch {
+    wanted: FetchPartition,
+    from: From,
+    data: PartitionData,
+    bytes: usize,
+}
+
+/// Where a partition's records come from.
+enum From {
+    Log(Arc<Partition>),
+    View(Box<ViewScan>),
+    /// Nowhere: the error is in the answer already.
+    Failed,
+}
+
+impl Fetch {
+    fn new(cx: &Context<'_>, request: FetchRequest) -> Self {
+        let topics = request.topics.into_iter().map(|topic| {
+            let source = cx.resolve(Wanted::of(&topic.topic, topic.topic_id));
+            let partitions =
+                topic.partitions.into_iter().map(|wanted| PartitionFetch::new(cx, &source, wanted)).collect();
+            TopicFetch { name: topic.topic, id: topic.topic_id, partitions }
+        });
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
+        Self {
+            topics: topics.collect(),
+            shared: Arc::clone(cx.shared),
+            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+            max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX),
+            deadline: Instant::now() + wait,
+            read_committed: request.isolation_level == READ_COMMITTED,
+        }
+    }
+
+    /// Reads until there is enough or time is up.
+    async fn run(&mut self) {
+        loop {
+            let clocks = self.byte_clocks();
+            self.scan_views().await;
+            self.read();
+            if self.is_satisfied() || self.is_late() {
+                return;
+            }
+            self.wait(&clocks).await;
+        }
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &PartitionFetch> {
+        self.topics.iter().flat_map(|topic| &topic.partitions)
+    }
+
+    fn has_views(&self) -> bool {
+        self.partitions().any(|partition| matches!(partition.from, From::View(_)))
+    }
+
+    fn bytes(&self) -> usize {
+        self.partitions().map(|partition| partition.bytes).sum()
+    }
+
+    /// An error is answered at once, as enough bytes are.
+    fn is_satisfied(&self) -> bool {
+        self.partitions().next().is_none()
+            || self.bytes() >= self.min_bytes
+            || self.partitions().any(PartitionFetch::cannot_wait)
+    }
+
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    fn byte_clocks(&self) -> Vec<(Arc<Partition>, ByteClock)> {
+        let sources = self.partitions().filter_map(|partition| partition.from.partition());
+        sources.map(|partition| (Arc::clone(partition), partition.waiters().byte_clock())).collect()
+    }
+
+    /// Waits for bytes, or for the end of the fetch's time.
+    async fn wait(&self, clocks: &[(Arc<Partition>, ByteClock)]) {
+        // How much of what comes a view will show is not known beforehand: any byte is worth a look.
+        let missing = if self.has_views() { 1 } else { self.min_bytes.saturating_sub(self.bytes()) };
+        let hung = Hung::on(clocks, missing);
+        // Time being up is not an error: the answer is what is there.
+        let _ = tokio::time::timeout_at(self.deadline, hung.waiter.satisfied()).await;
+    }
+
+    /// Reads every log anew, within the bytes the whole answer may have.
+    fn read(&mut self) {
+        let Self { topics, max_bytes, read_committed, .. } = self;
+        let mut read = 0;
+        for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            partition.read(max_bytes.saturating_sub(read), read == 0, *read_committed);
+            read += partition.bytes;
+        }
+    }
+
+    /// Lets every view scan on, one after the other: the first that shows something may well fill the answer.
+    async fn scan_views(&mut self) {
+        let mut shown = 0;
+        for partition in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            if let From::View(scan) = &mut partition.from {
+                let room = self.max_bytes.saturating_sub(shown).min(wanted_bytes(&partition.wanted));
+                scan.scan(&self.shared, room, shown == 0, self.deadline).await;
+                shown += scan.bytes();
+            }
+        }
+    }
+
+    fn into_response(self) -> FetchResponse {
+        let mut bytes = 0;
+        let topics = self.topics.into_iter().map(|topic| FetchableTopicResponse {
+            topic: topic.name,
+            topic_id: topic.id,
+            partitions: topic
+                .partitions
+                .into_iter()
+                .map(|partition| {
+                    let data = partition.finish();
+                    bytes += data.records.iter().map(Part::len).sum::<usize>();
+                    data
+                })
+                .collect(),
+        });
+        let responses = topics.collect();
+        self.shared.metrics.fetched(bytes);
+        FetchResponse { responses, ..FetchResponse::default() }
+    }
+}
+
+impl PartitionFetch {
+    fn new(cx: &Context<'_>, source: &Result<Source, NotFound>, wanted: FetchPartition) -> Self {
+        let mut fetch = Self {
+            data: PartitionData { partition_index: wanted.partition, high_watermark: -1, ..PartitionData::default() },
+            wanted,
+            from: From::Failed,
+            bytes: 0,
+        };
+        let opened = match source {
+            Ok(source) => cx.partition(source.base(), fetch.wanted.partition).map(|partition| (source, partition)),
+            Err(not_found) => Err(not_found.code()),
+        };
+        match opened {
+            Ok((source, partition)) => fetch.open(cx, source, partition),
+            Err(code) => fetch.fail(code),
+        }
+        fetch
+    }
+
+    fn open(&mut self, cx: &Context<'_>, source: &Source, partition: Arc<Partition>) {
+        if let Some(code) = partition.check_leader_epoch(self.wanted.current_leader_epoch) {
+            self.data.current_leader =
+                LeaderIdAndEpoch { leader_id: cx.shared.node_id, leader_epoch: partition.leader_epoch() };
+            return self.fail(code);
+        }
+        self.from = match source {
+            Source::Topic(_) => From::Log(partition),
+            Source::View { view, base } => match cx.shared.plugins.view(view.id) {
+                Some(pinned) => From::View(Box::new(ViewScan::new(pinned, partition, base, self.wanted.fetch_offset))),
+                None => return self.fail(ErrorCode::UnknownServerError),
+            },
+        };
+    }
+
+    fn fail(&mut self, code: ErrorCode) {
+        self.from = From::Failed;
+        self.data.error_code = code;
+        self.data.records.clear();
+        self.bytes = 0;
+    }
+
+    /// Whether waiting for more would keep something from the client that it should know now.
+    fn cannot_wait(&self) -> bool {
+        self.data.error_code != ErrorCode::None || matches!(&self.from, From::View(scan) if scan.has_ended())
+    }
+
+    /// The answer for this partition. A view that passed records over and shows none moves its client on.
+    fn finish(mut self) -> PartitionData {
+        if let From::View(scan) = &self.from
+            && let Some(records) = scan.advance()
+        {
+            self.data.records = records;
+        }
+        self.data
+    }
+
+    fn read(&mut self, room: usize, first: bool, read_committed: bool) {
+        let Some(partition) = self.from.partition().map(Arc::clone) else { return };
+        let high_watermark = partition.high_watermark();
+        self.data.high_watermark = high_watermark;
+        self.data.last_stable_offset = high_watermark;
+        self.data.log_start_offset = partition.reader().log_start_offset();
+        self.data.aborted_transactions = read_committed.then(Vec::new);
+        let read = match &mut self.from {
+            From::View(scan) => scan.answer(),
+            From::Log(_) | From::Failed => read_log(
+                &partition,
+                self.wanted.fetch_offset,
+                high_watermark,
+                room.min(wanted_bytes(&self.wanted)),
+                first,
+            ),
+        };
+        match read {
+            Ok(records) => {
+                self.bytes = records.iter().map(Part::len).sum();
+                self.data.records = records;
+            }
+            Err(code) => self.fail(code),
+        }
+    }
+}
+
+impl From {
+    fn partition(&self) -> Option<&Arc<Partition>> {
+        match self {
+            Self::Log(partition) => Some(partition),
+            Self::View(scan) => Some(scan.partition()),
+            Self::Failed => None,
+        }
+    }
+}
+
+fn wanted_bytes(wanted: &FetchPartition) -> usize {
+    usize::try_from(wanted.partition_max_bytes).unwrap_or(0)
+}
+
+/// A topic's records as they lie in the log.
+fn read_log(
+    partition: &Partition,
+    offset: i64,
+    high_watermark: i64,
+    max_bytes: usize,
+    at_least_one: bool,
+) -> Result<Vec<Part>, ErrorCode> {
+    if max_bytes == 0 && !at_least_one {
+        return partition.check_fetch_offset(offset).map(|()| Vec::new());
+    }
+    let slice =
+        partition.reader().read(offset, max_bytes, high_watermark, at_least_one).map_err(|error| error_code(&error))?;
+    advance::over_emptied_batches(slice, partition.leader_epoch())
+}
+
+/// Kafka's code for a read that failed.
+fn error_code(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::Storage { .. } | ReadError::Damaged { .. } => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// A waiting fetch on its partitions; taken down when the wait ends, also when the client leaves.
+struct Hung<'a> {
+    waiter: Arc<FetchWaiter>,
+    partitions: &'a [(Arc<Partition>, ByteClock)],
+}
+
+impl<'a> Hung<'a> {
+    fn on(partitions: &'a [(Arc<Partition>, ByteClock)], missing: usize) -> Self {
+        let waiter = FetchWaiter::new(missing);
+        for (partition, since) in partitions {
+            partition.waiters().hang(&waiter, *since);
+        }
+        Self { waiter, partitions }
+    }
+}
+
+impl Drop for Hung<'_> {
+    fn drop(&mut self) {
+        for (partition, _) in self.partitions {
+            partition.waiters().take_down(&self.waiter);
+        }
+    }
+}

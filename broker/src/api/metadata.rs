@@ -1,0 +1,158 @@
+//! Metadata (key 3): the brokers, the topics and views, who leads what; and topics made on first sight.
+//!
+//! A view is listed as the topic it is to clients: own name, own id, its base's partitions, leaders and epochs.
+
+use sluice_cluster::PartitionRegistration;
+use sluice_cluster::decide::{CreateTopicError, CreateTopics, NewTopic, Placement};
+use sluice_protocol::ErrorCode;
+use sluice_protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+
+use super::create_topics::placement_code;
+use super::resolve::{NotFound, Source, Wanted, resolve};
+use super::{Answering, Context, authorized};
+use crate::coordination::SubmitError;
+use crate::net::Started;
+
+/// Topics made by one request at most: what a client that mistypes in a loop can do at a time.
+const AUTO_CREATED_MAX: usize = 100;
+
+pub(super) async fn handle(cx: &Context<'_>, answering: Answering, request: MetadataRequest) -> Started {
+    let all = match &request.topics {
+        None => true,
+        // Version 0 has no null: there an empty list asks for all.
+        Some(topics) => answering.version == 0 && topics.is_empty(),
+    };
+    let include_operations = request.include_topic_authorized_operations;
+    let mut topics: Vec<MetadataResponseTopic> = if all {
+        cx.sources().map(|source| describe(&source, include_operations)).collect()
+    } else {
+        let wanted = request.topics.unwrap_or_default();
+        wanted.into_iter().map(|topic| look_up(cx, topic, include_operations)).collect()
+    };
+    if !all && request.allow_auto_topic_creation && cx.shared.config.settings.auto_create_topics_enable {
+        auto_create(cx, &mut topics, include_operations).await;
+    }
+    let image = cx.shared.metadata.image();
+    let mut response = MetadataResponse {
+        brokers: brokers(cx),
+        cluster_id: image.cluster_id().map(str::to_owned),
+        controller_id: image.controller_id().unwrap_or(-1),
+        topics,
+        ..MetadataResponse::default()
+    };
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = authorized::CLUSTER;
+    }
+    answering.with(&response)
+}
+
+/// The brokers at the addresses of the listener that was asked: a client behind one network is not sent to another.
+pub(super) fn brokers(cx: &Context<'_>) -> Vec<MetadataResponseBroker> {
+    let brokers = cx.image.brokers().filter(|broker| !broker.fenced).filter_map(|broker| {
+        let endpoint = broker.endpoints.iter().find(|endpoint| cx.peer.listener.as_str() == endpoint.listener)?;
+        Some(MetadataResponseBroker {
+            node_id: broker.id,
+            host: endpoint.host.clone(),
+            port: i32::from(endpoint.port),
+            rack: broker.rack.clone(),
+        })
+    });
+    brokers.collect()
+}
+
+fn look_up(cx: &Context<'_>, topic: MetadataRequestTopic, include_operations: bool) -> MetadataResponseTopic {
+    let wanted = Wanted::of(topic.name.as_deref().unwrap_or_default(), topic.topic_id);
+    match cx.resolve(wanted) {
+        Ok(source) => describe(&source, include_operations),
+        Err(not_found) => MetadataResponseTopic {
+            error_code: not_found.code(),
+            // An answer by id has no name to give; version 12 on can say so.
+            name: if not_found == NotFound::Id { None } else { topic.name },
+            topic_id: topic.topic_id,
+            ..MetadataResponseTopic::default()
+        },
+    }
+}
+
+fn describe(source: &Source, include_operations: bool) -> MetadataResponseTopic {
+    let base = source.base();
+    MetadataResponseTopic {
+        name: Some(source.name().to_owned()),
+        topic_id: source.id(),
+        is_internal: base.internal,
+        partitions: base
+            .partitions
+            .iter()
+            .zip(0..)
+            .map(|(partition, index)| describe_partition(index, partition))
+            .collect(),
+        topic_authorized_operations: if include_operations { authorized::of(source) } else { i32::MIN },
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn describe_partition(partition_index: i32, partition: &PartitionRegistration) -> MetadataResponsePartition {
+    let has_leader = partition.leader != PartitionRegistration::NO_LEADER;
+    MetadataResponsePartition {
+        error_code: if has_leader { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
+        partition_index,
+        leader_id: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        replica_nodes: partition.replicas.clone(),
+        isr_nodes: partition.isr.clone(),
+        offline_replicas: Vec::new(),
+    }
+}
+
+/// Makes the topics that are not there, and answers with what is there then: a client need not ask twice.
+async fn auto_create(cx: &Context<'_>, topics: &mut [MetadataResponseTopic], include_operations: bool) {
+    let missing = topics.iter().filter(|topic| topic.error_code == ErrorCode::UnknownTopicOrPartition);
+    let mut names: Vec<String> = missing.filter_map(|topic| topic.name.clone()).take(AUTO_CREATED_MAX).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return;
+    }
+    let defaults = &cx.shared.config.settings;
+    let placement = Placement::Count {
+        partitions: defaults.num_partitions,
+        replication_factor: i16::try_from(defaults.default_replication_factor).unwrap_or(i16::MAX),
+    };
+    let news = names.into_iter().map(|name| NewTopic {
+        name,
+        placement: placement.clone(),
+        configs: Vec::new(),
+        internal: false,
+    });
+    let created = cx.shared.metadata.submit(CreateTopics { topics: news.collect(), validate_only: false }).await;
+    let image = cx.shared.metadata.image();
+    for topic in topics.iter_mut().filter(|topic| topic.error_code == ErrorCode::UnknownTopicOrPartition) {
+        let Some(name) = topic.name.as_deref() else { continue };
+        if let Ok(source) = resolve(&image, Wanted::Name(name)) {
+            *topic = describe(&source, include_operations);
+            continue;
+        }
+        topic.error_code = match &created {
+            Ok(results) => match results.iter().find(|(made, _)| made == name) {
+                Some((_, Err(error))) => not_created(error),
+                Some((_, Ok(_))) => ErrorCode::LeaderNotAvailable,
+                None => ErrorCode::UnknownTopicOrPartition,
+            },
+            // Asked again, it may work: the controller is being elected, or ZooKeeper is away.
+            Err(SubmitError::Refused(_)) => ErrorCode::InvalidPartitions,
+            Err(_) => ErrorCode::LeaderNotAvailable,
+        };
+    }
+}
+
+fn not_created(error: &CreateTopicError) -> ErrorCode {
+    match error {
+        CreateTopicError::Name(_) | CreateTopicError::Collides { .. } => ErrorCode::InvalidTopicException,
+        CreateTopicError::Placement(error) => placement_code(error),
+        CreateTopicError::Config(_) => ErrorCode::InvalidConfig,
+        CreateTopicError::Exists { .. } => ErrorCode::LeaderNotAvailable,
+    }
+}

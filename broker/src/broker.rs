@@ -1,0 +1,315 @@
+//! The broker put together: from a configuration to running parts, in the order in which they start, and back.
+//!
+//! ```text
+//!   listeners bound (nobody is accepted yet: only now are the ports known)
+//!     ─> data folder locked ─> cluster joined (seat, registration, metadata replayed)
+//!     ─> logs opened and recovered ─> plugins' chains made ─> admin API ─> connections accepted
+//! ```
+//! The end runs the other way: no new connections, what is in flight is answered, logs are flushed and closed, the clean
+//! marker is written, and last the session with the coordinator ends.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sluice_cluster::decide::ConfigRules;
+use sluice_cluster::{Endpoint as Registered, Topic};
+use sluice_plugin_host::{Host, HostConfig, HostError};
+use sluice_protocol::Uuid;
+use sluice_protocol::records::TimestampType;
+use sluice_storage::{FlushMode, Identity, LockedLogDir, LogConfig, OpenError};
+use tokio::task::JoinHandle;
+
+use crate::admin;
+use crate::api::Api;
+use crate::config::{BrokerConfig, Kind, TopicDefaults, check_topic_config, millis, topic_key};
+use crate::coordination::{self, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, StartError};
+use crate::metrics::Metrics;
+use crate::net::{self, BindError, Endpoint};
+use crate::partition::{Manager, ManagerConfig, OpenAllError, PartitionConfig};
+use crate::plugins::{GateMarks, Registry, Report, Store};
+use crate::producer_ids::ProducerIds;
+
+/// What every handler can reach.
+pub(crate) struct Shared {
+    pub(crate) node_id: i32,
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) metadata: Metadata,
+    pub(crate) partitions: Arc<Manager>,
+    pub(crate) plugins: Arc<Registry>,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    /// The wall clock, in Kafka's unit.
+    pub(crate) fn now_ms(&self) -> i64 {
+        now_ms()
+    }
+}
+
+/// How plugins' compiling is started: the program and the arguments whose body is [`sluice_plugin_host::compile_child`].
+#[derive(Debug, Clone)]
+pub struct CompilerCommand(pub Vec<OsString>);
+
+impl CompilerCommand {
+    /// This very program, with the hidden command that compiles.
+    pub fn this_program() -> std::io::Result<Self> {
+        Ok(Self(vec![std::env::current_exe()?.into_os_string(), COMPILE_COMMAND.into()]))
+    }
+}
+
+/// The hidden command whose body is [`sluice_plugin_host::compile_child`].
+pub const COMPILE_COMMAND: &str = "__compile-plugin";
+
+/// A broker that serves.
+pub struct Broker {
+    shared: Arc<Shared>,
+    running: net::Running,
+    admin: Option<admin::Running>,
+    cluster_id: String,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin API's listener.
+    #[error("the admin API: {0}")]
+    Admin(#[from] admin::AdminError),
+    /// The data folder.
+    #[error("the data folder: {0}")]
+    LogDir(#[from] OpenError),
+    /// The cluster.
+    #[error(transparent)]
+    Coordination(#[from] StartError),
+    /// The logs.
+    #[error(transparent)]
+    Logs(#[from] OpenAllError),
+    /// The plugin host.
+    #[error("the plugin host: {0}")]
+    Plugins(#[from] HostError),
+    /// The source of randomness.
+    #[error("the system gives no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl Broker {
+    /// Starts a broker and returns when it serves.
+    pub async fn start(
+        config: BrokerConfig,
+        coordinator: Arc<dyn Coordinator>,
+        compiler: CompilerCommand,
+    ) -> Result<Self, BrokerError> {
+        let config = Arc::new(config);
+        let settings = &config.settings;
+        let bound = net::bind(&config.net).await?;
+        let admin = admin::bind(&config).await?;
+        let locked = tokio::task::block_in_place(|| LockedLogDir::lock(&config.log_dir))?;
+        let directory_id = match locked.owner() {
+            Some(owner) => owner.directory_id,
+            None => random_uuid()?,
+        };
+        let (metadata, registration) = coordination::start(
+            CoordinationConfig {
+                coordinator,
+                connection_timeout: millis(settings.zookeeper_connection_timeout_ms.into()),
+                seen_path: config.log_dir.join(SEEN_FILE),
+                linger: CoordinationConfig::LINGER,
+            },
+            BrokerIdentity {
+                id: settings.broker_id,
+                uuid: directory_id,
+                cluster_id: locked.owner().map(|owner| owner.cluster_id.clone()),
+                endpoints: bound.endpoints().iter().map(registered).collect(),
+                rack: None,
+                clean: locked.was_clean(),
+            },
+            Arc::new(TopicRules(config.topics.clone())),
+        )
+        .await?;
+        let identity = Identity {
+            cluster_id: registration.cluster_id.clone(),
+            broker_id: settings.broker_id,
+            new_directory_id: directory_id,
+        };
+        let (log_dir, opened) = tokio::task::block_in_place(|| locked.open(&identity))?;
+        if !opened.clean && !opened.partitions.is_empty() {
+            tracing::warn!("the last run did not end in order: logs are checked from their last recovery points");
+        }
+        let metrics = Arc::new(Metrics::new());
+        let marks = Arc::new(GateMarks::default());
+        let partitions = Manager::new(manager_config(&config), log_dir, metadata.clone(), Arc::clone(&marks));
+        tokio::task::block_in_place(|| partitions.open_all(&metadata.image()))?;
+        let host = Arc::new(Host::new(host_config(&config, compiler), Arc::new(Report(Arc::clone(&metrics))))?);
+        let store = Store::new(metadata.clone(), Arc::clone(&partitions), now_ms);
+        let plugins = Registry::new(host, store, metadata.clone(), Arc::clone(&partitions), marks);
+        plugins.apply(&metadata.image()).await;
+        let shared = Arc::new(Shared {
+            node_id: settings.broker_id,
+            metadata,
+            partitions: Arc::clone(&partitions),
+            plugins: Arc::clone(&plugins),
+            producer_ids: ProducerIds::default(),
+            metrics,
+            config: Arc::clone(&config),
+        });
+        let every = millis(settings.log_retention_check_interval_ms);
+        let tasks = vec![
+            tokio::spawn(Arc::clone(&partitions).follow()),
+            tokio::spawn(Arc::clone(&partitions).keep_house(every)),
+            tokio::spawn(plugins.follow()),
+        ];
+        let admin = admin.map(|bound| bound.serve(Arc::clone(&shared)));
+        let running = bound.serve(Arc::new(Api::new(Arc::clone(&shared))));
+        Ok(Self { shared, running, admin, cluster_id: registration.cluster_id, tasks })
+    }
+
+    /// How the listeners are reached.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        self.running.endpoints()
+    }
+
+    /// Where the admin API is, if it is served.
+    pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
+        self.admin.as_ref().map(admin::Running::address)
+    }
+
+    /// The cluster this broker is part of.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// Resolves when the broker can't go on, with the reason.
+    pub async fn halted(&self) -> Halt {
+        self.shared.metadata.halted().await
+    }
+
+    /// Ends in order: see the module's story. Says whether the clean marker could be written.
+    pub async fn stop(self) -> bool {
+        let grace = millis(self.shared.config.settings.shutdown_grace_ms);
+        self.running.shut_down(grace).await;
+        if let Some(admin) = self.admin {
+            admin.shut_down(grace).await;
+        }
+        for task in self.tasks {
+            task.abort();
+        }
+        let closed = tokio::task::block_in_place(|| self.shared.partitions.close());
+        if let Err(error) = &closed {
+            tracing::error!(%error, "the data folder is not marked clean: the next start checks its logs");
+        }
+        if tokio::time::timeout(LEAVE_TIME_MAX, self.shared.metadata.shutdown()).await.is_err() {
+            tracing::warn!("the coordinator did not answer: this broker's session ends by itself");
+        }
+        closed.is_ok()
+    }
+}
+
+impl fmt::Display for Broker {
+    /// The line that says a broker serves; scripts wait for it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "serving, broker {} of cluster {}, listeners ", self.shared.node_id, self.cluster_id)?;
+        for (at, endpoint) in self.endpoints().iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            write!(f, "{comma}{}://{}:{}", endpoint.listener, endpoint.host, endpoint.port)?;
+        }
+        match self.admin_address() {
+            Some(address) => write!(f, ", admin https://{address}"),
+            None => f.write_str(", no admin API"),
+        }
+    }
+}
+
+/// How long leaving the cluster may take: the session ends by itself if the coordinator is away.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Where the data folder remembers how far the metadata log was seen.
+const SEEN_FILE: &str = "metadata-seen";
+
+/// Where the data folder keeps plugins' compiled code: a cache, it can be deleted at any time.
+const COMPILED_FOLDER: &str = "compiled-plugins";
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn random_uuid() -> Result<Uuid, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(Uuid(bytes))
+}
+
+fn registered(endpoint: &Endpoint) -> Registered {
+    Registered {
+        listener: endpoint.listener.as_str().to_owned(),
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        security_protocol: endpoint.protocol.to_owned(),
+    }
+}
+
+fn host_config(config: &BrokerConfig, compiler: CompilerCommand) -> HostConfig {
+    let settings = &config.settings;
+    let defaults = HostConfig::new(config.log_dir.join(COMPILED_FOLDER), compiler.0);
+    HostConfig {
+        threads: if settings.plugin_threads == 0 { defaults.threads } else { settings.plugin_threads },
+        queue: settings.plugin_queue_max,
+        compile_timeout: millis(settings.plugin_compile_timeout_ms),
+        compile_memory_bytes: settings.plugin_compile_memory_bytes_max.unsigned_abs(),
+        ..defaults
+    }
+}
+
+fn manager_config(config: &BrokerConfig) -> ManagerConfig {
+    let topics = config.topics.clone();
+    let producer_id_expiration_ms = i64::from(config.settings.producer_id_expiration_ms);
+    ManagerConfig {
+        node_id: config.settings.broker_id,
+        resolve: Box::new(move |topic| partition_config(&topics, topic, producer_id_expiration_ms)),
+        now_ms,
+    }
+}
+
+/// A topic's settings, over the broker's defaults, as its partitions take them.
+fn partition_config(topics: &TopicDefaults, topic: &Topic, producer_id_expiration_ms: i64) -> PartitionConfig {
+    let config = topics.resolve(&topic.configs);
+    PartitionConfig {
+        log: LogConfig {
+            segment_bytes: config.segment_bytes.unsigned_abs(),
+            segment_ms: config.segment_ms,
+            retention_bytes: config.retention_size_bytes(),
+            retention_ms: config.retention_time_ms().and_then(|ms| i64::try_from(ms).ok()),
+            index_interval_bytes: config.index_interval_bytes.unsigned_abs(),
+            flush_mode: if config.flushes_in_groups() { FlushMode::Group } else { FlushMode::Os },
+            producer_id_expiration_ms,
+        },
+        max_message_bytes: usize::try_from(config.max_message_bytes).unwrap_or(0),
+        message_timestamp_type: if config.is_log_append_time() {
+            TimestampType::LogAppendTime
+        } else {
+            TimestampType::CreateTime
+        },
+        min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
+    }
+}
+
+/// The topic settings' table, as the controller asks it.
+#[derive(Debug)]
+struct TopicRules(TopicDefaults);
+
+impl ConfigRules for TopicRules {
+    fn check(&self, name: &str, value: &str) -> Result<(), String> {
+        check_topic_config(name, value).map_err(|error| error.to_string())
+    }
+
+    fn list_default(&self, name: &str) -> Option<String> {
+        let is_list = topic_key(name).is_some_and(|key| matches!(key.kind, Kind::List | Kind::SomeOf(_)));
+        self.0.get(name).filter(|_| is_list).map(str::to_owned)
+    }
+}

@@ -1,0 +1,261 @@
+//! The partitions that this broker leads, by topic id and index.
+//!
+//! Logs are opened at start, in parallel, so that recovery is over when the listeners open; a topic made later opens its logs
+//! when they are first asked for. Only [`Manager::follow`] closes them, when the metadata no longer has their topic.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use sluice_cluster::{Image, Topic};
+use sluice_protocol::{ErrorCode, Uuid};
+use sluice_storage::{Log, LogDir, MarkCleanError, OpenLogError, PartitionDir};
+
+use super::{Partition, PartitionConfig};
+use crate::coordination::Metadata;
+use crate::plugins::GateMarks;
+
+/// What the manager needs to know of the configuration.
+pub(crate) struct ManagerConfig {
+    pub(crate) node_id: i32,
+    /// A topic's configuration, over the broker's defaults.
+    pub(crate) resolve: Box<dyn Fn(&Topic) -> PartitionConfig + Send + Sync>,
+    pub(crate) now_ms: fn() -> i64,
+}
+
+/// Opens, finds and closes partitions.
+pub(crate) struct Manager {
+    config: ManagerConfig,
+    dir: LogDir,
+    metadata: Metadata,
+    marks: Arc<GateMarks>,
+    open: ArcSwap<HashMap<Key, Arc<Partition>>>,
+    /// Held while logs are opened or closed.
+    changing: Mutex<Offline>,
+}
+
+type Key = (Uuid, i32);
+
+/// Logs that do not open, and why.
+type Offline = HashMap<Key, String>;
+
+/// Why a partition is not served here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PartitionError {
+    /// The topic has no such partition.
+    #[error("there is no such partition")]
+    Unknown,
+    /// Another broker leads it.
+    #[error("this broker does not lead it")]
+    NotLeader,
+    /// Its log does not open.
+    #[error("it is offline: {0}")]
+    Offline(String),
+}
+
+impl PartitionError {
+    /// Kafka's code for it.
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown => ErrorCode::UnknownTopicOrPartition,
+            Self::NotLeader => ErrorCode::NotLeaderOrFollower,
+            Self::Offline(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+/// Why the broker cannot start on its logs.
+#[derive(Debug, thiserror::Error)]
+#[error("the log directory failed while logs were opened: {0}")]
+pub struct OpenAllError(String);
+
+impl Manager {
+    pub(crate) fn new(config: ManagerConfig, dir: LogDir, metadata: Metadata, marks: Arc<GateMarks>) -> Arc<Self> {
+        Arc::new(Self { config, dir, metadata, marks, open: ArcSwap::default(), changing: Mutex::default() })
+    }
+
+    /// A partition of a topic, if this broker serves it.
+    pub(crate) fn get(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, PartitionError> {
+        if let Some(partition) = self.open.load().get(&(topic.id, index)) {
+            return Ok(Arc::clone(partition));
+        }
+        let position = usize::try_from(index).map_err(|_| PartitionError::Unknown)?;
+        let registration = topic.partitions.get(position).ok_or(PartitionError::Unknown)?;
+        if registration.leader != self.config.node_id {
+            return Err(PartitionError::NotLeader);
+        }
+        let mut offline = self.changing.lock();
+        if let Some(partition) = self.open.load().get(&(topic.id, index)) {
+            return Ok(Arc::clone(partition));
+        }
+        if let Some(why) = offline.get(&(topic.id, index)) {
+            return Err(PartitionError::Offline(why.clone()));
+        }
+        // A topic that was deleted while this request was on its way must not come back as a folder.
+        if self.metadata.image().topic_by_id(topic.id).is_none() {
+            return Err(PartitionError::Unknown);
+        }
+        match self.open_one(topic, index) {
+            Ok(partition) => {
+                self.insert([Arc::clone(&partition)]);
+                Ok(partition)
+            }
+            Err(why) => {
+                offline.insert((topic.id, index), why.clone());
+                Err(PartitionError::Offline(why))
+            }
+        }
+    }
+
+    /// Opens the logs of everything this broker leads. Ones that are damaged stay offline and say so; the others serve.
+    pub(crate) fn open_all(&self, image: &Image) -> Result<(), OpenAllError> {
+        let mut offline = self.changing.lock();
+        let led: Vec<(&Arc<Topic>, i32)> = image
+            .topics()
+            .flat_map(|topic| topic.partitions.iter().zip(0..).map(move |(partition, index)| (topic, partition, index)))
+            .filter(|(_, partition, _)| partition.leader == self.config.node_id)
+            .map(|(topic, _, index)| (topic, index))
+            .collect();
+        let next = AtomicUsize::new(0);
+        let opened = Mutex::new(Vec::with_capacity(led.len()));
+        let failed = Mutex::new(Vec::new());
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(led.len()) {
+                scope.spawn(|| {
+                    while let Some((topic, index)) = led.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        match self.open_one(topic, *index) {
+                            Ok(partition) => opened.lock().push(partition),
+                            Err(why) => failed.lock().push(((topic.id, *index), why)),
+                        }
+                    }
+                });
+            }
+        });
+        offline.extend(failed.into_inner());
+        self.insert(opened.into_inner());
+        match self.dir.failed() {
+            None => Ok(()),
+            Some(failed) => Err(OpenAllError(failed.to_string())),
+        }
+    }
+
+    fn open_one(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, String> {
+        let dir = PartitionDir::new(&topic.name, index, topic.id).map_err(|error| error.to_string())?;
+        let config = (self.config.resolve)(topic);
+        let (log, recovery) =
+            Log::open(&self.dir, &dir, config.log.clone(), (self.config.now_ms)()).map_err(|error| {
+                match &error {
+                    OpenLogError::Damaged { .. } => {
+                        tracing::error!(%error, "the partition stays offline: nothing was cut")
+                    }
+                    _ => tracing::error!(%error, "the partition stays offline"),
+                }
+                error.to_string()
+            })?;
+        if recovery.truncated_bytes > 0 {
+            tracing::warn!(log = %dir, bytes = recovery.truncated_bytes, "recovery cut a torn tail");
+        }
+        let registration = usize::try_from(index).ok().and_then(|index| topic.partitions.get(index));
+        let registration = registration.ok_or_else(|| PartitionError::Unknown.to_string())?;
+        let flusher = self.dir.flusher().clone();
+        let gate = self.marks.of(topic.id);
+        Ok(Partition::lead(self.config.node_id, topic, index, registration, log, config, gate, flusher))
+    }
+
+    /// Called with `changing` held.
+    fn insert(&self, partitions: impl IntoIterator<Item = Arc<Partition>>) {
+        let mut open = HashMap::clone(&self.open.load());
+        open.extend(partitions.into_iter().map(|partition| ((partition.topic_id(), partition.index()), partition)));
+        self.open.store(Arc::new(open));
+    }
+
+    /// Every partition served now.
+    pub(crate) fn all(&self) -> Arc<HashMap<Key, Arc<Partition>>> {
+        self.open.load_full()
+    }
+
+    /// Logs that do not open.
+    pub(crate) fn offline_count(&self) -> usize {
+        self.changing.lock().len()
+    }
+
+    /// Waits until no append to these topics is under way that began before this call.
+    pub(crate) fn wait_for_appends(&self, topics: &[Uuid]) {
+        let topics: HashSet<&Uuid> = topics.iter().collect();
+        for partition in self.open.load().values().filter(|partition| topics.contains(&partition.topic_id())) {
+            partition.wait_for_append();
+        }
+    }
+
+    /// Follows the metadata: configurations, and topics that are gone.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut changed = self.metadata.changed();
+        while changed.changed().await.is_ok() {
+            let image = self.metadata.image();
+            tokio::task::block_in_place(|| self.apply(&image));
+        }
+    }
+
+    fn apply(&self, image: &Image) {
+        let mut offline = self.changing.lock();
+        offline.retain(|(topic, _), _| image.topic_by_id(*topic).is_some());
+        let mut gone = Vec::new();
+        let mut open = HashMap::clone(&self.open.load());
+        open.retain(|(topic, index), partition| match image.topic_by_id(*topic) {
+            Some(topic) => {
+                let registration = usize::try_from(*index).ok().and_then(|index| topic.partitions.get(index));
+                if let Some(registration) = registration {
+                    partition.reconfigure((self.config.resolve)(topic), registration);
+                }
+                true
+            }
+            None => {
+                gone.push(Arc::clone(partition));
+                false
+            }
+        });
+        if gone.is_empty() {
+            return;
+        }
+        self.open.store(Arc::new(open));
+        for log in gone.iter().filter_map(|partition| partition.close()) {
+            let name = log.name().clone();
+            match log.delete() {
+                Ok(()) => tracing::info!(log = %name, "deleted with its topic"),
+                Err(error) => tracing::error!(log = %name, %error, "not deleted"),
+            }
+        }
+    }
+
+    /// Keeps house every `interval`: rolling and retention. Ends with the process.
+    pub(crate) async fn keep_house(self: Arc<Self>, interval: Duration) {
+        let mut tick = tokio::time::interval(interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            tokio::task::block_in_place(|| {
+                let now_ms = (self.config.now_ms)();
+                for partition in self.all().values() {
+                    partition.keep_house(now_ms);
+                }
+            });
+        }
+    }
+
+    /// Closes every log and writes the clean marker, the last act of an orderly end.
+    pub(crate) fn close(&self) -> Result<(), MarkCleanError> {
+        let _held = self.changing.lock();
+        let open = self.open.swap(Arc::default());
+        for log in open.values().filter_map(|partition| partition.close()) {
+            let name = log.name().clone();
+            if let Err(error) = log.close_clean() {
+                tracing::error!(log = %name, %error, "not closed cleanly");
+            }
+        }
+        self.dir.mark_clean()
+    }
+}
