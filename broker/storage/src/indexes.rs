@@ -1,7 +1,8 @@
 //! A segment's two indexes and the files they are kept in.
 //!
 //! ```text
-//!   .index      version u8 | base_offset i64 | log_size u64 | end_offset i64 | newest timestamp i64, offset i64 | crc u32
+//!   .index      version u8 | base_offset i64 | log_size u64 | end_offset i64
+//!               | greatest timestamp i64 | that of a record i64, its batch's offset i64 | crc u32
 //!               (offset - base u32, position u32)* | crc u32
 //!   .timeindex  version u8 | log_size u64 | (timestamp i64, offset - base u32)* | crc u32
 //! ```
@@ -27,12 +28,14 @@ pub(crate) struct Indexes {
     pub(crate) offsets: OffsetIndex,
     pub(crate) times: TimeIndex,
     base_offset: i64,
+    greatest: AtomicI64,
     newest_timestamp: AtomicI64,
     newest_offset: AtomicI64,
     indexed_to: AtomicU64,
 }
 
-/// The batch with the greatest timestamp.
+/// The batch that holds the record with the greatest timestamp. A batch whose records are all gone keeps a timestamp, which
+/// counts for retention and not here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Newest {
     /// In milliseconds since 1970; [`NO_NEWEST`] without a batch.
@@ -46,6 +49,8 @@ pub(crate) struct Newest {
 pub(crate) struct Summary {
     pub(crate) log_size: u64,
     pub(crate) end_offset: i64,
+    /// The greatest timestamp of any batch, with records or without.
+    pub(crate) greatest: i64,
     pub(crate) newest: Newest,
 }
 
@@ -55,6 +60,7 @@ impl Indexes {
             offsets: OffsetIndex::new(base_offset),
             times: TimeIndex::new(base_offset),
             base_offset,
+            greatest: AtomicI64::new(NO_NEWEST),
             newest_timestamp: AtomicI64::new(NO_NEWEST),
             newest_offset: AtomicI64::new(base_offset),
             indexed_to: AtomicU64::new(0),
@@ -71,13 +77,19 @@ impl Indexes {
             self.offsets.push(Place { offset: batch.base_offset, position });
             self.indexed_to.store(position, Ordering::Relaxed);
         }
-        if batch.max_timestamp > newest {
+        self.greatest.fetch_max(batch.max_timestamp, Ordering::Relaxed);
+        if batch.max_timestamp > newest && batch.count > 0 {
             self.newest_offset.store(batch.base_offset, Ordering::Relaxed);
             self.newest_timestamp.store(batch.max_timestamp, Ordering::Release);
         }
     }
 
-    /// The batch with the greatest timestamp. Read while the appender writes, the two fields may be of different batches.
+    /// The greatest timestamp of any batch, or [`NO_NEWEST`].
+    pub(crate) fn greatest(&self) -> i64 {
+        self.greatest.load(Ordering::Relaxed)
+    }
+
+    /// The batch with the newest record. Read while the appender writes, the two fields may be of different batches.
     pub(crate) fn newest(&self) -> Newest {
         Newest {
             timestamp: self.newest_timestamp.load(Ordering::Acquire),
@@ -87,7 +99,8 @@ impl Indexes {
 
     /// Writes both files.
     pub(crate) fn save(&self, folder: &Folder, log_size: u64, end_offset: i64) -> io::Result<()> {
-        let mut offsets = Summary { log_size, end_offset, newest: self.newest() }.to_bytes(self.base_offset);
+        let mut offsets = Summary { log_size, end_offset, greatest: self.greatest(), newest: self.newest() }
+            .to_bytes(self.base_offset);
         for place in self.offsets.entries() {
             offsets.put_u32((place.offset - self.base_offset) as u32);
             offsets.put_u32(place.position as u32);
@@ -143,6 +156,7 @@ impl Indexes {
                 offset: base_offset + i64::from(rows.try_get_u32().ok()?),
             });
         }
+        indexes.greatest.store(summary.greatest, Ordering::Relaxed);
         indexes.newest_timestamp.store(summary.newest.timestamp, Ordering::Relaxed);
         indexes.newest_offset.store(summary.newest.offset, Ordering::Relaxed);
         Some((indexes, summary))
@@ -171,6 +185,7 @@ impl Summary {
         bytes.put_i64(base_offset);
         bytes.put_u64(self.log_size);
         bytes.put_i64(self.end_offset);
+        bytes.put_i64(self.greatest);
         bytes.put_i64(self.newest.timestamp);
         bytes.put_i64(self.newest.offset);
         seal(&mut bytes);
@@ -186,6 +201,7 @@ impl Summary {
         Some(Self {
             log_size: from.try_get_u64().ok()?,
             end_offset: from.try_get_i64().ok()?,
+            greatest: from.try_get_i64().ok()?,
             newest: Newest { timestamp: from.try_get_i64().ok()?, offset: from.try_get_i64().ok()? },
         })
     }
@@ -195,7 +211,7 @@ impl Summary {
 const VERSION: u8 = 1;
 
 /// Bytes of the head of an index file, its checksum included.
-const SUMMARY_LEN: usize = 1 + 5 * 8 + 4;
+const SUMMARY_LEN: usize = 1 + 6 * 8 + 4;
 
 fn seal(bytes: &mut Vec<u8>) {
     let crc = crc_fast::crc32_iscsi(bytes);

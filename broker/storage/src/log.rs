@@ -36,6 +36,8 @@ use crate::scan::{HEADER_WINDOW, Scan, ScanError};
 use crate::segment::{NO_NEWEST, Segment};
 use crate::snapshots::Snapshots;
 
+mod truncation;
+
 /// A partition's log, as its one appender has it.
 #[derive(Debug)]
 pub struct Log {
@@ -503,7 +505,7 @@ impl Log {
             *since_ms = Some(now_ms);
         }
         indexes.note(header, position, self.config.index_interval_bytes);
-        segment.note_newest(header.max_timestamp);
+        segment.note_timestamp(header.max_timestamp);
         segment.set_unsynced();
         segment.set_size(end);
         let epochs = self.reader.epochs();
@@ -534,7 +536,7 @@ impl Log {
     }
 
     fn facts(&self, segment: &Segment) -> Facts {
-        let newest = segment.newest_timestamp().unwrap_or_else(|error| {
+        let newest = segment.greatest_timestamp().unwrap_or_else(|error| {
             tracing::warn!(
                 partition = %self.folder.name, segment = segment.base_offset, %error,
                 "the age of a segment does not read; it stays"

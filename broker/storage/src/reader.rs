@@ -168,11 +168,13 @@ impl LogReader {
         let up_to = up_to.min(log_end);
         let mut slice = Slice { first_offset: offset, next_offset: offset, ..Slice::default() };
         for segment in &segments[holding - 1..] {
-            if slice.next_offset >= up_to {
+            let first = slice.parts.is_empty();
+            // The run before stopped short of this segment: the next batch of its own did not fit.
+            let gap = !first && segment.base_offset != slice.next_offset;
+            if gap || slice.next_offset >= up_to {
                 break;
             }
             let left = max_bytes - slice.bytes.min(max_bytes);
-            let first = slice.parts.is_empty();
             let whole = self
                 .whole_batches(segment, slice.next_offset, left, up_to, at_least_one && first)
                 .map_err(|error| self.read_error(segment, error))?;

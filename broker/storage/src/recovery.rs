@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -145,7 +146,10 @@ pub(crate) fn recover(folder: &Arc<Folder>, config: &LogConfig, now_ms: i64) -> 
         .map_err(|error| folder.dir.fail("recovery", error))?;
     let producers = match &clean_end {
         Some(end) if end.producers == 0 => Producers::default(),
-        _ => replay_producers(folder, &scanned, &snapshots, now_ms)?,
+        _ => {
+            let bounds = scanned.recovery.log_start..scanned.recovery.log_end;
+            replay_producers(folder, &scanned.segments, bounds, &snapshots, now_ms)?
+        }
     };
     Ok(Recovered {
         segments: scanned.segments,
@@ -314,17 +318,18 @@ fn trust(
 }
 
 /// The windows of a log's producers: the newest snapshot, and the batches since.
-fn replay_producers(
+pub(crate) fn replay_producers(
     folder: &Folder,
-    scanned: &Scanned,
+    segments: &[Arc<Segment>],
+    bounds: Range<i64>,
     snapshots: &Snapshots,
     now_ms: i64,
 ) -> Result<Producers, OpenLogError> {
     let snapshot = snapshots.newest(folder).map_err(|cause| OpenLogError::Io { file: folder.path.clone(), cause })?;
-    let (from, mut producers) = snapshot.unwrap_or_else(|| (scanned.recovery.log_start, Producers::default()));
-    if from < scanned.recovery.log_end {
-        let first = scanned.segments.partition_point(|segment| segment.base_offset <= from);
-        for segment in &scanned.segments[first.saturating_sub(1)..] {
+    let (from, mut producers) = snapshot.unwrap_or_else(|| (bounds.start, Producers::default()));
+    if from < bounds.end {
+        let first = segments.partition_point(|segment| segment.base_offset <= from);
+        for segment in &segments[first.saturating_sub(1)..] {
             walk(folder, segment, from, |batch| producers.replay(batch, now_ms))?;
         }
     }

@@ -27,7 +27,7 @@ pub(crate) struct Segment {
     /// Bytes of whole batches. The file may be longer: zeroes allocated ahead.
     size: AtomicU64,
     /// The greatest timestamp in it, or [`NO_NEWEST`].
-    newest: AtomicI64,
+    greatest: AtomicI64,
     /// Written to since the last `sync_data` began.
     unsynced: AtomicBool,
     /// Used since the last [`Segment::release_idle`].
@@ -49,7 +49,7 @@ impl Segment {
             file: ArcSwapOption::empty(),
             indexes: ArcSwapOption::empty(),
             size: AtomicU64::new(size),
-            newest: AtomicI64::new(NO_NEWEST),
+            greatest: AtomicI64::new(NO_NEWEST),
             unsynced: AtomicBool::new(false),
             used: AtomicBool::new(false),
             index_saved: AtomicBool::new(false),
@@ -102,7 +102,7 @@ impl Segment {
             }
             None => self.rebuild(size)?,
         };
-        self.newest.fetch_max(made.newest().timestamp, Ordering::Relaxed);
+        self.greatest.fetch_max(made.greatest(), Ordering::Relaxed);
         // Another thread may have been faster; whoever came first stays, because the appender writes to that one.
         let made = Some(Arc::new(made));
         let before = self.indexes.compare_and_swap(&None::<Arc<Indexes>>, made.clone());
@@ -112,7 +112,7 @@ impl Segment {
 
     /// Takes indexes that a scan of the whole segment made.
     pub(crate) fn set_indexes(&self, indexes: Indexes) {
-        self.newest.store(indexes.newest().timestamp, Ordering::Relaxed);
+        self.greatest.store(indexes.greatest(), Ordering::Relaxed);
         self.indexes.store(Some(Arc::new(indexes)));
     }
 
@@ -126,24 +126,35 @@ impl Segment {
         Ok(indexes)
     }
 
-    /// The greatest timestamp in the segment, looked up once; [`NO_NEWEST`] without a batch.
-    pub(crate) fn newest_timestamp(&self) -> Result<i64, ScanError> {
-        let known = self.newest.load(Ordering::Relaxed);
+    /// The greatest timestamp of any batch in the segment, looked up once; [`NO_NEWEST`] without a batch.
+    pub(crate) fn greatest_timestamp(&self) -> Result<i64, ScanError> {
+        let known = self.greatest.load(Ordering::Relaxed);
         if known != NO_NEWEST || self.size() == 0 {
             return Ok(known);
         }
         if let Some(summary) = Summary::load(&self.folder, self.base_offset)?
             && summary.log_size == self.size()
         {
-            self.newest.fetch_max(summary.newest.timestamp, Ordering::Relaxed);
+            self.greatest.fetch_max(summary.greatest, Ordering::Relaxed);
+            return Ok(summary.greatest);
+        }
+        Ok(self.indexes()?.greatest())
+    }
+
+    /// Notes the timestamp of a batch just appended.
+    pub(crate) fn note_timestamp(&self, timestamp: i64) {
+        self.greatest.fetch_max(timestamp, Ordering::Relaxed);
+    }
+
+    /// The greatest timestamp of a record in the segment; [`NO_NEWEST`] without one.
+    pub(crate) fn newest_record(&self) -> Result<i64, ScanError> {
+        if self.indexes.load().is_none()
+            && let Some(summary) = Summary::load(&self.folder, self.base_offset)?
+            && summary.log_size == self.size()
+        {
             return Ok(summary.newest.timestamp);
         }
         Ok(self.indexes()?.newest().timestamp)
-    }
-
-    /// Notes the greatest timestamp after an append.
-    pub(crate) fn note_newest(&self, timestamp: i64) {
-        self.newest.fetch_max(timestamp, Ordering::Relaxed);
     }
 
     /// Writes the index files; the segment gets no more batches before it is opened again. What does not get written is made

@@ -5,7 +5,7 @@ use sluice_protocol::records::{Batch, BatchHeader, HEADER_LEN, TimestampType};
 
 use crate::reader::{LogReader, ReadError, find};
 use crate::scan::{Found, HEADER_WINDOW, Scan, ScanError};
-use crate::segment::Segment;
+use crate::segment::{NO_NEWEST, Segment};
 
 /// A record found by its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl LogReader {
         let mut newest: Option<(i64, &Segment)> = None;
         let segments = self.segments();
         for segment in segments.iter().filter(|segment| segment.size() > 0) {
-            let timestamp = segment.newest_timestamp().map_err(|error| self.read_error(segment, error))?;
-            if newest.is_none_or(|(known, _)| known < timestamp) {
+            let timestamp = segment.newest_record().map_err(|error| self.read_error(segment, error))?;
+            if timestamp != NO_NEWEST && newest.is_none_or(|(known, _)| known < timestamp) {
                 newest = Some((timestamp, segment));
             }
         }
@@ -61,7 +61,7 @@ impl LogReader {
 
 fn first_at_or_after(segment: &Segment, timestamp: i64) -> Result<Option<TimestampOffset>, ScanError> {
     let size = segment.size();
-    if size == 0 || segment.newest_timestamp()? < timestamp {
+    if size == 0 || segment.greatest_timestamp()? < timestamp {
         return Ok(None);
     }
     let indexes = segment.indexes()?;
