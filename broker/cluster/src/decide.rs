@@ -75,15 +75,15 @@ impl<A> Decided<A> {
 }
 
 impl Given<'_> {
-    /// A new id for a topic or view: random, of UUID version 4, not one that is in use, and never with a leading `-` in text,
+    /// A new id for a topic or view: random, of UUID version 4, not one that is taken, and never with a leading `-` in text,
     /// which command lines take for an option (as Kafka avoids it).
-    fn new_id(&mut self, image: &Image) -> Uuid {
+    fn new_id(&mut self, is_taken: impl Fn(Uuid) -> bool) -> Uuid {
         let mut bytes = (self.random)();
         bytes[0] &= 0x7f;
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         // Twice the same 121 random bits come only from a broken source; then the next id that is free, which ends.
-        while image.resolve_id(Uuid(bytes)).is_some() {
+        while is_taken(Uuid(bytes)) {
             bytes[15] = bytes[15].wrapping_add(1);
             bytes[14] = bytes[14].wrapping_add(u8::from(bytes[15] == 0));
         }

@@ -12,4 +12,5 @@ mod uuid_bytes;
 
 pub use binding::{Binding, OnError, PluginKinds, PluginLimits, PluginUse};
 pub use image::{BrokerRegistration, Image, Plugin, ReplayError, Source, Topic, View};
+pub(crate) use names::fold;
 pub use record::{Endpoint, MetadataRecord, PartitionRegistration};

@@ -6,7 +6,7 @@
 
 use sluice_protocol::Uuid;
 
-use super::coordinator::{Change, Lifetime, Node, ReadError, Session, WriteError};
+use super::coordinator::{Change, Lifetime, Node, ReadError, Refusal, Session, WriteError};
 use super::znodes::{BROKER_IDS, CONTROLLER, CONTROLLER_EPOCH, Holder, Presence, broker_id, parse_epoch};
 
 /// Tries while others change the same nodes, or outcomes stay unknown. Each try begins by reading how things are.
@@ -50,9 +50,9 @@ pub(super) async fn take(session: &dyn Session, id: i32, uuid: Uuid) -> Result<S
     let mut tried: Option<i32> = None;
     for _ in 0..TRIES {
         session.sync().await?;
-        let epoch = session.read(CONTROLLER_EPOCH).await?.ok_or(missing(CONTROLLER_EPOCH))?;
-        let known = parse_epoch(&epoch.data)
-            .ok_or(TakeError::Unreadable { path: CONTROLLER_EPOCH, why: "no number".into() })?;
+        let epoch = session.read(CONTROLLER_EPOCH).await?.ok_or_else(|| missing(CONTROLLER_EPOCH))?;
+        let no_number = || TakeError::Unreadable { path: CONTROLLER_EPOCH, why: "no number".to_owned() };
+        let known = parse_epoch(&epoch.data).ok_or_else(no_number)?;
         let held = session.read(CONTROLLER).await?;
         let mut changes = Vec::new();
         if let Some(node) = &held {
@@ -128,7 +128,6 @@ fn decode(node: &Node) -> Result<Presence, TakeError> {
 
 /// Whether it was done for sure. What was refused, or is unknown, is worth another look.
 fn done(written: Result<(), WriteError>, path: &'static str) -> Result<bool, TakeError> {
-    use super::coordinator::Refusal;
     match written {
         Ok(()) => Ok(true),
         Err(WriteError::Refused { refusal: Refusal::Denied { why }, .. }) => Err(TakeError::Denied { path, why }),

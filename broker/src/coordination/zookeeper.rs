@@ -342,7 +342,7 @@ fn options<'a>(lifetime: Lifetime, acls: &Acls<'a>) -> CreateOptions<'a> {
         Lifetime::Persistent => CreateMode::Persistent,
         Lifetime::Session => CreateMode::Ephemeral,
     };
-    mode.with_acls(acls.clone())
+    mode.with_acls(*acls)
 }
 
 fn node(data: Vec<u8>, stat: &Stat) -> Node {

@@ -1,13 +1,15 @@
 //! ZooKeeper late, killed, paused, away for long, answering into the void; and a broker that is killed under it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluice::coordination::{Coordinator, StartError, SubmitError, ZooKeeper};
-use sluice_tests::ZooKeeper as Server;
+use sluice::coordination::coordinator::ConnectError;
+use sluice::coordination::{ConnectString, Coordinator, StartError, SubmitError, ZooKeeper, ZooKeeperTls};
+use sluice_tests::{Certificates, ZooKeeper as Server};
 
 use crate::broker::Settings;
-use crate::ground::Ground;
+use crate::ground::{Ground, SESSION};
 use crate::proxy::Proxy;
 use crate::soon;
 
@@ -122,6 +124,31 @@ async fn a_broker_restarted_right_after_it_was_killed_does_not_wait_for_its_old_
     assert!(broker.registration.broker_epoch > before.broker_epoch, "{before:?} {:?}", broker.registration);
     assert!(broker.metadata.image().topic("orders").is_some());
     broker.create_topic("more", 1).await.unwrap();
+    broker.stops().await;
+}
+
+/// Nodes made over TLS can be touched only by who shows the certificate that made them.
+#[tokio::test(flavor = "multi_thread")]
+async fn zookeeper_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(&folder.path().join("certificates"));
+    let server = Server::start_with_tls(&certificates);
+    let connect: ConnectString = format!("{}/over/tls", server.connect()).parse().unwrap();
+    let with = |keystore: Option<&Path>| -> Arc<dyn Coordinator> {
+        let tls = Some(ZooKeeperTls::from_files(&certificates.ca, keystore).unwrap());
+        Arc::new(ZooKeeper { connect: connect.clone(), session_timeout: SESSION, tls, set_acl: true })
+    };
+    let mut settings = Settings::new(&with(Some(&certificates.client.both)), 1, folder.path());
+    settings.start().await.stops().await;
+    let broker = settings.start().await;
+    broker.create_topic("orders", 1).await.unwrap();
+
+    for (who, keystore) in [("nobody", None), ("a stranger", Some(certificates.stranger.both.as_path()))] {
+        let refused = soon("an answer", with(keystore).connect()).await;
+        assert!(matches!(refused, Err(ConnectError::Unreachable { .. })), "{who}: {refused:?}");
+    }
+    let refused = soon("an answer", with(Some(&certificates.broker.both)).connect()).await;
+    assert!(matches!(refused, Err(ConnectError::Config { .. })), "another of the same authority: {refused:?}");
     broker.stops().await;
 }
 

@@ -1,5 +1,6 @@
 //! Topics: made and removed. Each topic of a request is decided for itself, as Kafka's admin calls answer.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use sluice_protocol::Uuid;
@@ -8,7 +9,7 @@ use super::configs::{InvalidConfig, check_new};
 use super::name::{NameError, check_name};
 use super::placement::{Placement, PlacementError, place};
 use super::{Change, Decided, Given, Never};
-use crate::metadata::{Image, MetadataRecord, PartitionRegistration, Source, Topic};
+use crate::metadata::{Image, MetadataRecord, PartitionRegistration, Source, Topic, fold};
 
 /// Makes topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,19 +106,20 @@ impl Change for CreateTopics {
         if asked > Self::PARTITIONS_MAX {
             return Err(TooManyPartitions { asked, max: Self::PARTITIONS_MAX });
         }
-        let mut image = image.clone();
-        let mut partitions_made: usize = image.topics().map(|topic| topic.partitions.len()).sum();
+        let mut news = News {
+            image,
+            names: BTreeSet::new(),
+            folds: BTreeMap::new(),
+            ids: BTreeSet::new(),
+            partitions: image.partition_count(),
+        };
         let mut records = Vec::new();
         let answer = self.topics.iter().map(|topic| {
-            let decided = create(&image, topic, partitions_made, given).map(|(news, created)| {
-                for record in &news {
-                    image.replay(record).expect("a topic that was decided on this image fits it");
-                }
-                partitions_made += created.partitions.len();
-                records.extend(news);
+            let made = news.create(topic, given).map(|(made, created)| {
+                records.extend(made);
                 created
             });
-            (topic.name.clone(), decided)
+            (topic.name.clone(), made)
         });
         let mut answer: Self::Answer = answer.collect();
         if self.validate_only {
@@ -169,18 +171,17 @@ impl Change for DeleteTopics {
 
     /// Answers name and id of each topic in the order asked.
     fn decide(&self, image: &Image, _: &mut Given<'_>) -> Result<Decided<Self::Answer>, Never> {
-        let mut image = image.clone();
-        let mut records = Vec::new();
+        let mut removed = BTreeSet::new();
         let answer = self.topics.iter().map(|asked| {
-            let removed = find(&image, asked).map(|topic| (topic.name.clone(), topic.id));
-            if let Ok((_, id)) = &removed {
-                let record = MetadataRecord::TopicRemoved { id: *id };
-                image.replay(&record).expect("a topic that was found can be removed");
-                records.push(record);
-            }
-            (asked.clone(), removed)
+            let topic = find(image, asked)?;
+            // Named twice, by name and by id perhaps: the second time it is gone.
+            let first = removed.insert(topic.id);
+            first
+                .then(|| (topic.name.clone(), topic.id))
+                .ok_or_else(|| DeleteTopicError::Unknown { topic: asked.clone() })
         });
-        let answer = answer.collect();
+        let answer = self.topics.iter().cloned().zip(answer.collect::<Vec<_>>()).collect();
+        let records = removed.into_iter().map(|id| MetadataRecord::TopicRemoved { id }).collect();
         Ok(Decided::new(records, answer))
     }
 }
@@ -221,22 +222,50 @@ pub(super) fn check_free(image: &Image, name: &str) -> Result<(), CreateTopicErr
     }
 }
 
-fn create(
-    image: &Image,
-    topic: &NewTopic,
-    partitions_made: usize,
-    given: &mut Given<'_>,
-) -> Result<(Vec<MetadataRecord>, TopicCreated), CreateTopicError> {
-    check_free(image, &topic.name)?;
-    let partitions = place(image, &topic.placement, partitions_made)?;
-    let configs = check_new(&topic.configs, given.configs)?;
-    let id = given.new_id(image);
-    let created = TopicCreated { id, partitions: partitions.clone(), configs: configs.clone().into_iter().collect() };
-    let records = vec![
-        MetadataRecord::Topic { id, name: topic.name.clone(), internal: topic.internal, configs },
-        MetadataRecord::Partitions { topic: id, partitions: (0..).zip(partitions).collect() },
-    ];
-    Ok((records, created))
+/// An image and the topics that a request has made so far. Kept apart instead of replayed: a request that makes one topic must
+/// not cost a copy of the names of all.
+struct News<'a> {
+    image: &'a Image,
+    names: BTreeSet<String>,
+    /// Those of them that could be confused with others, folded.
+    folds: BTreeMap<String, String>,
+    ids: BTreeSet<Uuid>,
+    partitions: usize,
+}
+
+impl News<'_> {
+    fn create(
+        &mut self,
+        topic: &NewTopic,
+        given: &mut Given<'_>,
+    ) -> Result<(Vec<MetadataRecord>, TopicCreated), CreateTopicError> {
+        self.check_free(&topic.name)?;
+        let partitions = place(self.image, &topic.placement, self.partitions)?;
+        let configs = check_new(&topic.configs, given.configs)?;
+        let id = given.new_id(|id| self.image.resolve_id(id).is_some() || self.ids.contains(&id));
+        self.names.insert(topic.name.clone());
+        self.folds.extend(fold(&topic.name).map(|folded| (folded, topic.name.clone())));
+        self.ids.insert(id);
+        self.partitions += partitions.len();
+        let created =
+            TopicCreated { id, partitions: partitions.clone(), configs: configs.clone().into_iter().collect() };
+        let records = vec![
+            MetadataRecord::Topic { id, name: topic.name.clone(), internal: topic.internal, configs },
+            MetadataRecord::Partitions { topic: id, partitions: (0..).zip(partitions).collect() },
+        ];
+        Ok((records, created))
+    }
+
+    fn check_free(&self, name: &str) -> Result<(), CreateTopicError> {
+        check_free(self.image, name)?;
+        if self.names.contains(name) {
+            return Err(CreateTopicError::Exists { name: name.to_owned(), kind: SourceKind::Topic });
+        }
+        match fold(name).and_then(|folded| self.folds.get(&folded)) {
+            Some(taken) => Err(CreateTopicError::Collides { taken: taken.clone() }),
+            None => Ok(()),
+        }
+    }
 }
 
 fn find<'a>(image: &'a Image, asked: &TopicRef) -> Result<&'a Topic, DeleteTopicError> {

@@ -102,7 +102,7 @@ impl Change for CreateView {
         };
         check_policy(&self.binding, self.allow_unfiltered)?;
         let binding = bind(image, &self.binding, As::View)?;
-        let id = given.new_id(image);
+        let id = given.new_id(|id| image.resolve_id(id).is_some());
         let record = MetadataRecord::View {
             id,
             name: self.name.clone(),

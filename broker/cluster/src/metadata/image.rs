@@ -33,6 +33,7 @@ pub struct Image {
     topics: Arc<BTreeMap<Uuid, Arc<Topic>>>,
     views: Arc<BTreeMap<Uuid, Arc<View>>>,
     plugins: Arc<BTreeMap<String, PluginVersions>>,
+    partition_count: usize,
     producer_ids_next: i64,
     last_revision: u64,
     next_seq: u64,
@@ -186,6 +187,12 @@ impl Image {
             Source::View(view) => Some(view),
             Source::Topic(_) => None,
         })
+    }
+
+    /// Partitions of all topics.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.partition_count
     }
 
     /// The name in use that `name` would be confused with, because they differ only in `.` and `_`.

@@ -2,6 +2,7 @@
 //! because metrics systems write both as `_` (Kafka refuses such topics for the same reason).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sluice_protocol::Uuid;
 
@@ -15,9 +16,10 @@ pub(super) enum Named {
 /// Names in use, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Names {
-    by_name: BTreeMap<String, Named>,
+    /// Shared text: an image is copied for every entry of the log, and its names with it.
+    by_name: BTreeMap<Arc<str>, Named>,
     /// Names with `.` or `_` in them, folded: only these can collide.
-    by_fold: BTreeMap<String, String>,
+    by_fold: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 impl Names {
@@ -27,7 +29,7 @@ impl Names {
 
     /// The name in use, other than `name` itself, that `name` would be confused with.
     pub(super) fn confused_with(&self, name: &str) -> Option<&str> {
-        self.by_fold.get(&fold(name)?).map(String::as_str).filter(|taken| *taken != name)
+        self.by_fold.get(fold(name)?.as_str()).map(AsRef::as_ref).filter(|taken| *taken != name)
     }
 
     /// False when the name is taken: the caller's log is wrong.
@@ -35,17 +37,18 @@ impl Names {
         if self.by_name.contains_key(name) {
             return false;
         }
-        self.by_name.insert(name.to_owned(), named);
+        let shared: Arc<str> = name.into();
         if let Some(folded) = fold(name) {
-            self.by_fold.insert(folded, name.to_owned());
+            self.by_fold.insert(folded.into(), Arc::clone(&shared));
         }
+        self.by_name.insert(shared, named);
         true
     }
 
     pub(super) fn remove(&mut self, name: &str) {
         self.by_name.remove(name);
         if let Some(folded) = fold(name) {
-            self.by_fold.remove(&folded);
+            self.by_fold.remove(folded.as_str());
         }
     }
 
@@ -55,6 +58,6 @@ impl Names {
 }
 
 /// The name as a metrics system would write it, if that loses anything.
-fn fold(name: &str) -> Option<String> {
+pub(crate) fn fold(name: &str) -> Option<String> {
     name.contains(['.', '_']).then(|| name.replace('.', "_"))
 }

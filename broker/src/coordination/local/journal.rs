@@ -90,7 +90,7 @@ fn rewrite(path: &Path, tree: &Tree) -> io::Result<File> {
     fresh.write_all(&Frame { next_created: tree.next_created(), nodes }.encode())?;
     fresh.sync_data()?;
     fs::rename(&fresh_path, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(folder)?.sync_all()?;
     Ok(fresh)
 }

@@ -94,6 +94,7 @@ impl Image {
             MetadataRecord::TopicRemoved { id } => {
                 let topic = Arc::make_mut(&mut self.topics).remove(id).ok_or(ReplayError::NoSuchId { id: *id })?;
                 Arc::make_mut(&mut self.names).remove(&topic.name);
+                self.partition_count -= topic.partitions.len();
                 Ok(())
             }
             MetadataRecord::ProducerIds { next } => {
@@ -238,6 +239,7 @@ impl Image {
         partitions: &[(i32, PartitionRegistration)],
     ) -> Result<(), ReplayError> {
         let known = &mut self.topic_mut(topic)?.partitions;
+        let before = known.len();
         for (partition, registration) in partitions {
             let gap = ReplayError::PartitionGap { topic, partition: *partition, known: known.len() };
             let index = usize::try_from(*partition).map_err(|_| gap.clone())?;
@@ -247,6 +249,8 @@ impl Image {
                 Ordering::Greater => return Err(gap),
             }
         }
+        let made = known.len() - before;
+        self.partition_count += made;
         Ok(())
     }
 
