@@ -200,7 +200,7 @@ impl LockedLogDir {
     pub fn lock_with(path: &Path, options: LogDirOptions) -> Result<Self, OpenError> {
         let disk = &*options.disk;
         let io = |cause| OpenError::Io { path: path.to_owned(), cause };
-        make_durably(&*disk, path).map_err(io)?;
+        make_durably(disk, path).map_err(io)?;
         let lock = disk.lock(&path.join(LOCK)).map_err(|cause| match cause.kind() {
             io::ErrorKind::WouldBlock => OpenError::Locked { path: path.to_owned() },
             _ => io(cause),
@@ -350,7 +350,7 @@ fn make_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other.map(drop),
     }
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     if above != path {
         make_durably(disk, above)?;
     }

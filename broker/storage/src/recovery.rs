@@ -127,7 +127,7 @@ pub(crate) fn recover(folder: &Arc<Folder>, config: &LogConfig, now_ms: i64) -> 
     let files = Files::list(folder)?;
     let clean_end = found.clean_end.map(|end| end.value);
     let point = found.point.map(|point| point.value);
-    let known_to_hold = clean_end.as_ref().map(|end| end.log_end).or(point.map(|point| point.offset));
+    let known_to_hold = clean_end.as_ref().map(|end| end.log_end).or_else(|| point.map(|point| point.offset));
     if files.logs.is_empty() {
         return match known_to_hold {
             Some(1..) => Err(missing(folder, point.map_or(0, |point| point.segment))),

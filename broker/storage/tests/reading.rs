@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use proptest::prelude::*;
 use sluice_protocol::records::{Batch, BatchBuilder, BatchHeader, Compression, HEADER_LEN, empty_batch};
 use sluice_storage::testing::{Crash, MemDisk};
 use sluice_storage::{Log, LogConfig, TimestampOffset};
@@ -165,4 +166,47 @@ fn check_batches(mut bytes: &[u8], offset: &mut i64) -> usize {
     }
     assert!(bytes.is_empty(), "{} bytes of a batch", bytes.len());
     batches
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// A read gives the batch with the offset and as many after it as fit, whatever the segments and indexes are like.
+    #[test]
+    fn any_read_gives_the_batches_that_fit(
+        spans in prop::collection::vec(1usize..6, 1..40),
+        segment_bytes in 250u32..2000,
+        index_interval_bytes in 1u32..1000,
+        reads in prop::collection::vec((0usize..200, 0usize..3000, 0i64..210, any::<bool>()), 30),
+    ) {
+        let machine = Machine::new();
+        let (mut log, _) = machine.open(LogConfig { segment_bytes, index_interval_bytes, ..LogConfig::default() });
+        // First offset, offset after the last, bytes.
+        let mut batches = Vec::new();
+        let mut end = 0;
+        for span in spans {
+            let batch = at(&[NOW_MS; 6][..span], Compression::None);
+            append(&mut log, &batch, 0).expect("appended");
+            batches.push((end, end + span as i64, batch.header.size()));
+            end += span as i64;
+        }
+        let reader = log.reader();
+        for (offset, max_bytes, up_to, at_least_one) in reads {
+            let offset = offset as i64 % (end + 1);
+            let mut fitting = batches.iter().skip_while(|(_, next, _)| *next <= offset).scan(0, |taken, batch| {
+                *taken += batch.2;
+                let first = *taken == batch.2;
+                let fits = *taken <= max_bytes || (first && at_least_one);
+                (fits && batch.1 <= up_to).then_some(*batch)
+            });
+            let first = fitting.next();
+            let (bytes, next) = fitting.fold(
+                first.map_or((0, offset), |(_, next, bytes)| (bytes, next)),
+                |(bytes, _), (_, next, more)| (bytes + more, next),
+            );
+            let slice = reader.read(offset, max_bytes, up_to, at_least_one).expect("within the log");
+            let got = (slice.first_offset, slice.next_offset, slice.bytes);
+            prop_assert_eq!(got, (first.map_or(offset, |(first, ..)| first), next, bytes));
+        }
+    }
 }

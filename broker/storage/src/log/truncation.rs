@@ -88,7 +88,9 @@ fn place_of(segment: &Segment, offset: i64) -> Result<LogPoint, ScanError> {
     let file = segment.file()?;
     let mut scan = Scan::new(&*file, (start.offset, start.position), segment.size(), HEADER_WINDOW);
     let found = find(&mut scan, |found| found.header.last_offset() >= offset)?;
-    let (offset, position) =
-        found.map_or((scan.next_offset(), scan.position()), |found| (found.header.base_offset, found.position));
+    let (offset, position) = match found {
+        Some(found) => (found.header.base_offset, found.position),
+        None => (scan.next_offset(), scan.position()),
+    };
     Ok(LogPoint { offset, segment: segment.base_offset, position })
 }
