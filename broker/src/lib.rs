@@ -2,14 +2,18 @@
 //!
 //! In the order in which data passes: [`net`] (frames in, answers out), `api` (one file an API), `plugins` (what stands before
 //! and behind a log), `partition` (the logs), [`coordination`] (what the cluster knows of itself). [`broker`] puts them
-//! together from a [`config`]; [`admin`] is the other door.
+//! together from a [`config`]; [`admin`] is the other door. In front of it all stands the command, [`cli`], with a small
+//! [`client`] of Kafka's and what a broker on one's own machine needs ([`dev`]).
 #![forbid(unsafe_code)]
 
 pub mod admin;
 mod api;
 pub mod broker;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod coordination;
+pub mod dev;
 mod metrics;
 pub mod net;
 mod partition;

@@ -66,7 +66,7 @@ pub(crate) async fn bind(config: &BrokerConfig) -> Result<Option<Bound>, AdminEr
         return Ok(None);
     };
     let tls = server_config(&tls)?;
-    let address = config.settings.admin_listener.clone();
+    let address = config.admin_address.clone();
     let failed = |cause| AdminError::Listen { address: address.clone(), cause };
     let listener = TcpListener::bind(&address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

@@ -68,6 +68,19 @@ keys! {
         /// How long a starting broker waits for ZooKeeper before it gives up, in milliseconds.
         zookeeper_connection_timeout_ms: i32 = "zookeeper.connection.timeout.ms", Kind::POSITIVE, Some("18000");
 
+        /// Whether ZooKeeper is spoken to over TLS.
+        zookeeper_ssl_client_enable: bool = "zookeeper.ssl.client.enable", Kind::Boolean, Some("false");
+        /// A PEM file with the certificates of the authorities whose ZooKeeper servers are believed.
+        zookeeper_ssl_truststore_location: Option<String> = "zookeeper.ssl.truststore.location", Kind::String, None;
+        /// The format of those certificates.
+        zookeeper_ssl_truststore_type: String = "zookeeper.ssl.truststore.type", Kind::OneOf(&["PEM"]), Some("PEM");
+        /// A PEM file with the certificate chain and key that the broker shows ZooKeeper.
+        zookeeper_ssl_keystore_location: Option<String> = "zookeeper.ssl.keystore.location", Kind::String, None;
+        /// The format of that file.
+        zookeeper_ssl_keystore_type: String = "zookeeper.ssl.keystore.type", Kind::OneOf(&["PEM"]), Some("PEM");
+        /// Whether what the broker keeps in ZooKeeper can be touched only by who is authenticated as it is.
+        zookeeper_set_acl: bool = "zookeeper.set.acl", Kind::Boolean, Some("false");
+
         /// Partitions of a topic that is created without saying how many.
         num_partitions: i32 = "num.partitions", Kind::POSITIVE, Some("1");
         /// Replicas of a topic that is created without saying how many. One for now.
@@ -81,8 +94,8 @@ keys! {
         /// The most bytes of records in one fetch answer, whatever the client asks for; a first batch that is larger is sent whole.
         fetch_max_bytes: i32 = "fetch.max.bytes", Kind::Int { min: 1024, max: i32::MAX }, Some("57671680");
 
-        /// Where the admin API listens: HOST:PORT, always with TLS. Port 0: any free port.
-        admin_listener: String = "sluice.admin.listener", Kind::String, Some("127.0.0.1:9643");
+        /// Where the admin API listens: https://HOST:PORT. Port 0: any free port.
+        admin_listener: String = "sluice.admin.listener", Kind::String, Some("https://127.0.0.1:9643");
         /// Threads that run plugins; 0: as many as processors.
         plugin_threads: usize = "sluice.plugin.threads", Kind::Int { min: 0, max: 1024 }, Some("0");
         /// Batches that wait for a plugin thread; beyond this producers are told to come again.

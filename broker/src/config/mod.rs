@@ -46,6 +46,8 @@ pub struct BrokerConfig {
     pub topics: TopicDefaults,
     /// Listeners, TLS, limits on connections.
     pub net: NetConfig,
+    /// `host:port` of the admin API.
+    pub admin_address: String,
     /// The folder that holds the topics.
     pub log_dir: PathBuf,
     /// What was set, and where.
@@ -99,13 +101,19 @@ impl BrokerConfig {
         TopicDefaultSettings::read(|name| resolved.text(name)).map_err(unfit)?;
         let mut problems = Vec::new();
         let log_dir = log_dir(&settings, &resolved).map_err(|problem| problems.push(problem)).ok();
+        let admin_address = admin_address(&settings, &resolved).map_err(|problem| problems.push(problem)).ok();
         let listeners = listeners::listeners(&settings, &resolved).map_err(|more| problems.extend(more)).ok();
-        let (Some(log_dir), Some(listeners)) = (log_dir, listeners) else {
+        if let Err(problem) = check_zookeeper(&settings, &resolved) {
+            problems.push(problem);
+        }
+        let (Some(log_dir), Some(admin_address), Some(listeners), []) =
+            (log_dir, admin_address, listeners, &problems[..])
+        else {
             return Err(ConfigError::Settings(problems));
         };
         let net = NetConfig { listeners, limits: limits(&settings) };
         let topics = TopicDefaults::new(|name| resolved.text(name));
-        Ok(Self { settings, topics, net, log_dir, resolved })
+        Ok(Self { settings, topics, net, admin_address, log_dir, resolved })
     }
 }
 
@@ -119,13 +127,43 @@ fn unfit(name: &'static str) -> ConfigError {
     ConfigError::Settings(vec![Problem { origin: Origin::Default, kind }])
 }
 
-fn log_dir(settings: &BrokerSettings, resolved: &Resolved) -> Result<PathBuf, Problem> {
-    let problem = |name: &str, why: &str| {
-        Err(Problem {
-            origin: resolved.origin(name),
-            kind: ProblemKind::Conflict { name: name.to_owned(), why: why.to_owned() },
-        })
+/// A setting that does not go with the others.
+fn conflict(resolved: &Resolved, name: &str, why: &str) -> Problem {
+    let kind = ProblemKind::Conflict { name: name.to_owned(), why: why.to_owned() };
+    Problem { origin: resolved.origin(name), kind }
+}
+
+fn admin_address(settings: &BrokerSettings, resolved: &Resolved) -> Result<String, Problem> {
+    let address = settings.admin_listener.strip_prefix("https://").map(|address| address.trim_end_matches('/'));
+    let good = |address: &str| {
+        address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
     };
+    match address {
+        Some(address) if good(address) => Ok(address.to_owned()),
+        _ => Err(conflict(resolved, "sluice.admin.listener", "has to be https://HOST:PORT")),
+    }
+}
+
+/// TLS towards ZooKeeper needs to know whom to believe, and its files mean nothing without it.
+fn check_zookeeper(settings: &BrokerSettings, resolved: &Resolved) -> Result<(), Problem> {
+    let truststore = settings.zookeeper_ssl_truststore_location.is_some();
+    let (name, why) = match settings.zookeeper_ssl_client_enable {
+        true if !truststore => {
+            ("zookeeper.ssl.client.enable", "needs zookeeper.ssl.truststore.location: whose servers are believed")
+        }
+        false if truststore => {
+            ("zookeeper.ssl.truststore.location", "has no effect without zookeeper.ssl.client.enable=true")
+        }
+        false if settings.zookeeper_ssl_keystore_location.is_some() => {
+            ("zookeeper.ssl.keystore.location", "has no effect without zookeeper.ssl.client.enable=true")
+        }
+        true | false => return Ok(()),
+    };
+    Err(conflict(resolved, name, why))
+}
+
+fn log_dir(settings: &BrokerSettings, resolved: &Resolved) -> Result<PathBuf, Problem> {
+    let problem = |name: &str, why: &str| Err(conflict(resolved, name, why));
     match (settings.log_dirs.as_deref(), settings.log_dir.as_deref()) {
         (Some([only]), _) => Ok(PathBuf::from(only)),
         (Some([]) | None, Some(only)) if !only.is_empty() => Ok(PathBuf::from(only)),

@@ -165,6 +165,9 @@ fn settings_that_do_not_go_together() {
     check(&[("ssl.keystore.type", "JKS")], "`ssl.keystore.type` has to be PEM, and `JKS` is not");
     check(&[("listener.name.other.ssl.client.auth", "none")], "is for OTHER, which is not in `listeners`");
     check(&[("listener.name.ssl.max.connections", "1")], "is a Kafka setting that sluice does not act on yet");
+    check(&[("sluice.admin.listener", "127.0.0.1:1")], "`sluice.admin.listener` has to be https://HOST:PORT");
+    check(&[("zookeeper.ssl.client.enable", "true")], "needs zookeeper.ssl.truststore.location");
+    check(&[("zookeeper.ssl.truststore.location", "x")], "has no effect without zookeeper.ssl.client.enable=true");
     check(&[("log.dirs", "")], "`log.dirs` is not set");
     check(&[("log.dirs", "/a,/b")], "`log.dirs` names several folders");
     check(&[("default.replication.factor", "3")], "`default.replication.factor` has to be a whole number from 1 to 1");

@@ -32,10 +32,12 @@ async fn pipelined_requests_are_answered_in_order() {
 async fn answers_leave_while_the_next_request_is_being_started() {
     let broker = Broker::start(limits()).await;
     let mut client = broker.connect().await;
-    client.send(b"l1").await;
-    client.send(b"w2").await;
     let mut started = broker.toy.watch();
-    client.send(b"e3").await;
+    for request in [b"l1", b"w2", b"e3"] {
+        client.send(request).await;
+    }
+    assert_eq!(started.recv().await.expect("starts")[..], b"l1"[..]);
+    assert_eq!(started.recv().await.expect("starts")[..], b"w2"[..]);
     broker.toy.release(b'1');
     assert_eq!(client.receive().await, b"1", "although 2 is still being started");
     assert!(started.try_recv().is_err(), "3 does not start before 2 has");

@@ -1,0 +1,3 @@
+//! What a broker on a developer's own machine needs and nobody should have to make by hand.
+
+pub mod certs;
