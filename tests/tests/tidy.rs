@@ -111,7 +111,7 @@ fn some_crates_are_named_in_one_place() {
 }
 
 #[test]
-fn the_zookeeper_client_is_named_in_one_file() {
+fn zookeepers_client_is_named_in_one_file() {
     let tree = Tree::read();
     let naming: Vec<&str> =
         tree.rust().filter(|(_, text)| text.contains(concat!("zookeeper", "_client"))).map(|(path, _)| path).collect();

@@ -4,7 +4,8 @@
 //! What ZooKeeper promises holds here too: versions, multis that are done whole, ephemeral nodes that go with their session,
 //! watches that fire once. A session ends when it is closed or [expired](LocalStore::expire), and with the process: ephemeral
 //! nodes are never written to the file. A multi is answered once it is in the file and the file is synced; if that fails, the
-//! store has failed for good, since what is in the file and what is in memory may differ.
+//! store has failed for good, since what is in the file and what is in memory may differ. The write is made where it is asked
+//! for: changes are rare and short, and nothing on the data path waits here.
 
 mod journal;
 mod tree;

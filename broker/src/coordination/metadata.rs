@@ -94,17 +94,17 @@ impl Metadata {
         self.standing.clone()
     }
 
-    /// Resolves when this broker can't be part of the cluster any longer, with the reason.
+    /// Resolves when this broker can't be part of the cluster any longer, with the reason. Never, if it was asked to stop.
     pub async fn halted(&self) -> Halt {
         let mut standing = self.standing();
-        loop {
-            if let Standing::Halted(why) = &*standing.borrow_and_update() {
-                return why.clone();
-            }
-            if standing.changed().await.is_err() {
-                // It stopped and will never halt.
-                std::future::pending::<()>().await;
-            }
+        let ended = |standing: &Standing| matches!(standing, Standing::Halted(_) | Standing::Stopped);
+        match standing.wait_for(ended).await.map(|standing| standing.clone()) {
+            Ok(Standing::Halted(why)) => why,
+            Ok(_) => std::future::pending().await,
+            // Its last word is missing: it did not end as it should, and nobody would notice.
+            Err(_) => Halt::Coordinator {
+                why: "the task that keeps this broker's place in the cluster has failed".to_owned(),
+            },
         }
     }
 

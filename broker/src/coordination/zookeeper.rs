@@ -316,10 +316,15 @@ impl Session for ZooKeeperSession {
     }
 
     async fn close(&self) {
-        drop(self.client.lock().take());
         let mut state = self.state();
-        // The client says so once the server has confirmed; one that is away can't, and will end the session by itself.
+        let can_confirm = *state.borrow() == SessionState::Connected;
+        drop(self.client.lock().take());
+        if !can_confirm {
+            // The server hears nothing of it, and will end the session by itself.
+            return;
+        }
         let closed = state.wait_for(|state| *state == SessionState::Ended).map(drop);
+        // Not within the deadline: as if the server were away.
         let _ = timeout(self.call_deadline, closed).await;
     }
 }
