@@ -48,6 +48,8 @@ pub struct Log {
     producers: Producers,
     snapshots: Snapshots,
     active: Active,
+    /// The log's end when it was opened after a clean stop: as long as it is the end, there is nothing to write down.
+    written_down: Option<i64>,
     closed: bool,
 }
 
@@ -170,6 +172,7 @@ impl Log {
             durability.epochs_changed();
             durability.sync()?;
         }
+        reader.segments().iter().for_each(|segment| segment.close());
         folder.dir.hold(name, Held::Open(Arc::clone(&durability)));
         let segment = Arc::clone(reader.segments().last().expect("a log has a segment"));
         let log = Self {
@@ -180,6 +183,7 @@ impl Log {
             durability,
             producers: recovered.producers,
             snapshots: recovered.snapshots,
+            written_down: recovered.recovery.clean.then_some(tail.offset),
             closed: false,
         };
         Ok((log, recovered.recovery))
@@ -310,14 +314,16 @@ impl Log {
     pub fn close_clean(mut self) -> Result<(), DirFailed> {
         self.durability.sync()?;
         let log_end = self.reader.log_end_offset();
-        self.trim()
-            .and_then(|()| self.active.segment.save_indexes(log_end))
-            .and_then(|()| self.save_snapshot())
-            .or_else(|error| {
-                // Without room for them the next start makes indexes and windows anew, from the batches.
-                if is_no_space(&error) { Ok(()) } else { Err(error) }
-            })
-            .map_err(|error| self.folder.dir.fail("close", error))?;
+        if self.written_down != Some(log_end) {
+            self.trim()
+                .and_then(|()| self.active.segment.save_indexes(log_end))
+                .and_then(|()| self.save_snapshot())
+                .or_else(|error| {
+                    // Without room for them the next start makes indexes and windows anew, from the batches.
+                    if is_no_space(&error) { Ok(()) } else { Err(error) }
+                })
+                .map_err(|error| self.folder.dir.fail("close", error))?;
+        }
         let end = CleanEnd {
             folder: self.folder.name.to_string(),
             topic_id: self.folder.name.topic_id(),
@@ -483,6 +489,8 @@ impl Log {
         if is_no_space(why) {
             file.truncate(position).map_err(|error| self.folder.dir.fail("truncate", error))?;
             self.active.allocated = position;
+            // Or a power cut might bring it back, once the segment is sealed and nobody expects it.
+            self.active.segment.set_unsynced();
         }
         Ok(())
     }
@@ -567,3 +575,6 @@ impl Drop for Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

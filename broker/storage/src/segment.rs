@@ -62,7 +62,6 @@ impl Segment {
         let segment = Self::existing(folder, base_offset, 0);
         segment.file.store(Some(Arc::new(OpenFile(file))));
         segment.indexes.store(Some(Arc::new(Indexes::new(base_offset))));
-        segment.unsynced.store(true, Ordering::Release);
         Ok(segment)
     }
 
@@ -195,6 +194,12 @@ impl Segment {
         if !active && self.index_saved.load(Ordering::Relaxed) {
             self.indexes.store(None);
         }
+    }
+
+    /// Lets go of the file until it is used again.
+    pub(crate) fn close(&self) {
+        self.file.store(None);
+        self.used.store(false, Ordering::Relaxed);
     }
 
     /// Removes the segment's files, the batches last: indexes without batches are swept at the next start.

@@ -53,8 +53,10 @@ fn a_full_disk_stores_nothing_half_and_serves_again_with_space() {
         }
         sent.assert_log_is(&log, sent.len(), &what);
         machine.flush(&log).expect("durable");
-        let machine = machine.after(Crash::PowerCut);
-        sent.assert_log_is(&machine.open(config()).0, sent.len(), &what);
+        for crash in [Crash::PowerCut, Crash::Torn(room), Crash::Torn(!room)] {
+            let machine = machine.after(crash);
+            sent.assert_log_is(&machine.open(config()).0, sent.len(), &format!("{what}, {crash:?}"));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use support::{NOW_MS, batch};
 const RECORDS: i32 = 3;
 
 /// Seeds tried; each is a machine of five lives.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 500;
 
 fn config(random: &mut Random) -> LogConfig {
     LogConfig {
@@ -38,8 +38,8 @@ fn lives(seed: u64) {
     let mut clean = true;
     for life in 0..5 {
         let config = config(&mut random);
-        let (mut log, recovery) = machine.open(config);
         let what = format!("seed {seed}, life {life}");
+        let (mut log, recovery) = machine.try_open(config).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(recovery.clean || !clean, "{what}");
         let batches = sent.below(recovery.log_end);
         assert!(batches >= flushed, "{what}: {flushed} batches were flushed, {batches} are there");

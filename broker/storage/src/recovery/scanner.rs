@@ -196,6 +196,10 @@ impl<'a> Scanner<'a> {
         });
         self.scanned_bytes += size - durable;
         segment.set_size(size);
+        if size > durable || len > size {
+            // What was found may be in the page cache only, and what is cut off may come back, until the next sync.
+            segment.set_unsynced();
+        }
         segment.set_indexes(indexes);
         self.segments.push(Arc::new(segment));
         Ok(whole)
@@ -261,7 +265,6 @@ impl<'a> Scanner<'a> {
             if *len > segment.size() {
                 cut(self.folder, segment, segment.size())?;
             }
-            segment.set_unsynced();
             if i < last {
                 let end = self.segments[i + 1].base_offset;
                 if let Err(error) = segment.save_indexes(end) {
