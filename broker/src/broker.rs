@@ -19,10 +19,11 @@ use sluice_plugin_host::{Host, HostConfig, HostError};
 use sluice_protocol::Uuid;
 use sluice_protocol::records::TimestampType;
 use sluice_storage::{FlushMode, Identity, LockedLogDir, LogConfig, OpenError};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::admin;
-use crate::api::Api;
+use crate::api::{Api, VIEW_ANSWERS_MAX};
 use crate::config::{BrokerConfig, Kind, TopicDefaults, check_topic_config, millis, topic_key};
 use crate::coordination::{self, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, StartError};
 use crate::metrics::Metrics;
@@ -30,6 +31,7 @@ use crate::net::{self, BindError, Endpoint};
 use crate::partition::{Manager, ManagerConfig, OpenAllError, PartitionConfig};
 use crate::plugins::{GateMarks, Registry, Report, Store};
 use crate::producer_ids::ProducerIds;
+use crate::slow;
 
 /// What every handler can reach.
 pub(crate) struct Shared {
@@ -39,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) partitions: Arc<Manager>,
     pub(crate) plugins: Arc<Registry>,
     pub(crate) producer_ids: ProducerIds,
+    /// Places for answers of views; see [`crate::api::VIEW_ANSWERS_MAX`].
+    pub(crate) view_answers: Arc<Semaphore>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -109,7 +113,7 @@ impl Broker {
         let settings = &config.settings;
         let bound = net::bind(&config.net).await?;
         let admin = admin::bind(&config).await?;
-        let locked = tokio::task::block_in_place(|| LockedLogDir::lock(&config.log_dir))?;
+        let locked = slow::in_place(|| LockedLogDir::lock(&config.log_dir))?;
         let directory_id = match locked.owner() {
             Some(owner) => owner.directory_id,
             None => random_uuid()?,
@@ -137,14 +141,14 @@ impl Broker {
             broker_id: settings.broker_id,
             new_directory_id: directory_id,
         };
-        let (log_dir, opened) = tokio::task::block_in_place(|| locked.open(&identity))?;
+        let (log_dir, opened) = slow::in_place(|| locked.open(&identity))?;
         if !opened.clean && !opened.partitions.is_empty() {
             tracing::warn!("the last run did not end in order: logs are checked from their last recovery points");
         }
         let metrics = Arc::new(Metrics::new());
         let marks = Arc::new(GateMarks::default());
         let partitions = Manager::new(manager_config(&config), log_dir, metadata.clone(), Arc::clone(&marks));
-        tokio::task::block_in_place(|| partitions.open_all(&metadata.image()))?;
+        slow::in_place(|| partitions.open_all(&metadata.image(), &opened.partitions))?;
         let host = Arc::new(Host::new(host_config(&config, compiler), Arc::new(Report(Arc::clone(&metrics))))?);
         let store = Store::new(metadata.clone(), Arc::clone(&partitions), now_ms);
         let plugins = Registry::new(host, store, metadata.clone(), Arc::clone(&partitions), marks);
@@ -155,6 +159,7 @@ impl Broker {
             partitions: Arc::clone(&partitions),
             plugins: Arc::clone(&plugins),
             producer_ids: ProducerIds::default(),
+            view_answers: Arc::new(Semaphore::new(VIEW_ANSWERS_MAX)),
             metrics,
             config: Arc::clone(&config),
         });
@@ -199,7 +204,7 @@ impl Broker {
         for task in self.tasks {
             task.abort();
         }
-        let closed = tokio::task::block_in_place(|| self.shared.partitions.close());
+        let closed = slow::in_place(|| self.shared.partitions.close());
         if let Err(error) = &closed {
             tracing::error!(%error, "the data folder is not marked clean: the next start checks its logs");
         }

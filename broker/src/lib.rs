@@ -19,3 +19,4 @@ pub mod net;
 mod partition;
 mod plugins;
 mod producer_ids;
+mod slow;

@@ -4,7 +4,6 @@
 
 use sluice_cluster::{OnError, View};
 use sluice_protocol::ErrorCode;
-use sluice_protocol::Uuid;
 use sluice_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
     DescribeConfigsResult, DescribeConfigsSynonym,
@@ -31,7 +30,8 @@ pub(super) fn handle(cx: &Context<'_>, request: DescribeConfigsRequest) -> Descr
             Err((code, why)) => (code, Some(why), Vec::new()),
         };
         let keys = resource.configuration_keys;
-        let wanted = |name: &str| keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == name));
+        let wanted =
+            |name: &str| keys.as_ref().is_none_or(|keys| keys.is_empty() || keys.iter().any(|key| key == name));
         let settings = settings.into_iter().filter(|setting| wanted(&setting.name)).map(|mut setting| {
             if !synonyms {
                 setting.synonyms.clear();
@@ -58,7 +58,7 @@ fn describe(
 ) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
     let name = &resource.resource_name;
     match resource.resource_type {
-        TOPIC => match cx.resolve(Wanted::of(name, Uuid::ZERO)) {
+        TOPIC => match cx.resolve(Wanted::Name(name)) {
             Ok(Source::Topic(topic)) => Ok(rows(cx.shared.config.describe_topic(&topic.configs))),
             Ok(Source::View { view, base }) => Ok(of_view(&view, &base.name)),
             Err(not_found) => Err((not_found.code(), format!("there is no topic `{name}`"))),

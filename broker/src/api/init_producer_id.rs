@@ -1,7 +1,7 @@
 //! InitProducerId (key 22): an id for an idempotent producer (KIP-98).
 //!
-//! Ids come from blocks that the metadata log hands out, so that no two producers ever get the same one. A producer that
-//! names the id and epoch it has gets the next epoch (KIP-360), and a new id when epochs have run out.
+//! Ids come from blocks that the metadata log hands out, so that no two producers ever get the same one. Whoever asks gets a
+//! new one: an id and an epoch that a client names are believed only of a transaction (as in Kafka).
 
 use sluice_protocol::ErrorCode;
 use sluice_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
@@ -11,19 +11,9 @@ use super::Context;
 /// Transactions are not served yet. This is a code that every client gives up on, where a retriable one would leave it waiting.
 const NO_TRANSACTIONS: ErrorCode = ErrorCode::UnsupportedVersion;
 
-/// The last epoch an id can be used with; Kafka keeps the very last for fencing.
-const LAST_EPOCH: i16 = i16::MAX - 1;
-
 pub(super) async fn handle(cx: &Context<'_>, request: &InitProducerIdRequest) -> InitProducerIdResponse {
     if request.transactional_id.is_some() {
         return refused(NO_TRANSACTIONS);
-    }
-    if request.producer_id >= 0 && (0..LAST_EPOCH).contains(&request.producer_epoch) {
-        return InitProducerIdResponse {
-            producer_id: request.producer_id,
-            producer_epoch: request.producer_epoch + 1,
-            ..InitProducerIdResponse::default()
-        };
     }
     match cx.shared.producer_ids.next(&cx.shared.metadata).await {
         Ok(producer_id) => {

@@ -1,7 +1,6 @@
 //! ListOffsets (key 2): offsets by time, and the log's two ends. A view's are its base's.
 
 use sluice_protocol::ErrorCode;
-use sluice_protocol::Uuid;
 use sluice_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
@@ -29,7 +28,7 @@ const NONE: i64 = -1;
 
 pub(super) fn handle(cx: &Context<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let topics = request.topics.into_iter().map(|topic| {
-        let source = cx.resolve(Wanted::of(&topic.name, Uuid::ZERO));
+        let source = cx.resolve(Wanted::Name(&topic.name));
         let partitions = topic.partitions.iter().map(|wanted| answer(cx, &source, wanted)).collect();
         ListOffsetsTopicResponse { name: topic.name, partitions }
     });

@@ -3,7 +3,7 @@
 //! A view is listed as the topic it is to clients: own name, own id, its base's partitions, leaders and epochs.
 
 use sluice_cluster::PartitionRegistration;
-use sluice_cluster::decide::{CreateTopicError, CreateTopics, NewTopic, Placement};
+use sluice_cluster::decide::{CreateTopicError, CreateTopics, NewTopic, Placement, check_name};
 use sluice_protocol::ErrorCode;
 use sluice_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
@@ -11,15 +11,23 @@ use sluice_protocol::messages::metadata::{
 };
 
 use super::create_topics::placement_code;
-use super::resolve::{NotFound, Source, Wanted, resolve};
+use super::resolve::{Source, Wanted, resolve};
 use super::{Answering, Context, authorized};
 use crate::coordination::SubmitError;
 use crate::net::Started;
+
+/// The version from which topics can be asked for by id.
+const IDS_FROM: i16 = 12;
 
 /// Topics made by one request at most: what a client that mistypes in a loop can do at a time.
 const AUTO_CREATED_MAX: usize = 100;
 
 pub(super) async fn handle(cx: &Context<'_>, answering: Answering, request: MetadataRequest) -> Started {
+    // Before version 12 an answer cannot do without names, so neither can the question (as in Kafka).
+    let nameless = request.topics.iter().flatten().any(|topic| topic.name.is_none());
+    if nameless && answering.version < IDS_FROM {
+        return Started::Close("Metadata by topic id before version 12".into());
+    }
     let all = match &request.topics {
         None => true,
         // Version 0 has no null: there an empty list asks for all.
@@ -64,13 +72,16 @@ pub(super) fn brokers(cx: &Context<'_>) -> Vec<MetadataResponseBroker> {
 }
 
 fn look_up(cx: &Context<'_>, topic: MetadataRequestTopic, include_operations: bool) -> MetadataResponseTopic {
-    let wanted = Wanted::of(topic.name.as_deref().unwrap_or_default(), topic.topic_id);
+    let wanted = topic.name.as_deref().map_or(Wanted::Id(topic.topic_id), Wanted::Name);
     match cx.resolve(wanted) {
         Ok(source) => describe(&source, include_operations),
         Err(not_found) => MetadataResponseTopic {
-            error_code: not_found.code(),
-            // An answer by id has no name to give; version 12 on can say so.
-            name: if not_found == NotFound::Id { None } else { topic.name },
+            error_code: match wanted {
+                // Asked again, such a name would not come to be either.
+                Wanted::Name(name) if check_name(name).is_err() => ErrorCode::InvalidTopicException,
+                Wanted::Name(_) | Wanted::Id(_) => not_found.code(),
+            },
+            name: topic.name,
             topic_id: topic.topic_id,
             ..MetadataResponseTopic::default()
         },

@@ -18,6 +18,8 @@ mod metadata;
 mod produce;
 pub(crate) mod resolve;
 
+pub(crate) use fetch::VIEW_ANSWERS_MAX;
+
 use std::sync::Arc;
 
 use sluice_cluster::{Image, Topic};

@@ -27,6 +27,9 @@ use crate::net::Started;
 use crate::partition::{AppendRefused, NotCommitted, Partition, Passed};
 use crate::plugins::{ChainError, GateState, Gated};
 
+/// The version from which topics are named by their ids.
+const IDS_FROM: i16 = 13;
+
 /// What a transactional producer is told.
 const NO_TRANSACTIONS: &str = "transactions are not served by this version of the broker";
 
@@ -38,7 +41,7 @@ pub(super) async fn start(cx: &Context<'_>, answering: Answering, request: Produ
         Produced { deadline: deadline(request.timeout_ms), responses: Vec::new(), uncommitted: Vec::new() };
     let refused_whole = refuse_whole(&request);
     for topic in request.topic_data {
-        let source = cx.resolve(Wanted::of(&topic.name, topic.topic_id));
+        let source = cx.resolve(Wanted::of(answering.version, IDS_FROM, &topic.name, topic.topic_id));
         let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
             let index = data.index;

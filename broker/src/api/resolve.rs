@@ -69,8 +69,8 @@ pub(crate) enum Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     /// The one of the two that the request's version has.
-    pub(crate) fn of(name: &'a str, id: Uuid) -> Self {
-        if id == Uuid::ZERO { Self::Name(name) } else { Self::Id(id) }
+    pub(crate) fn of(version: i16, ids_from: i16, name: &'a str, id: Uuid) -> Self {
+        if version < ids_from { Self::Name(name) } else { Self::Id(id) }
     }
 }
 

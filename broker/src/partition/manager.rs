@@ -17,6 +17,7 @@ use sluice_storage::{Log, LogDir, MarkCleanError, OpenLogError, PartitionDir};
 use super::{Partition, PartitionConfig};
 use crate::coordination::Metadata;
 use crate::plugins::GateMarks;
+use crate::slow;
 
 /// What the manager needs to know of the configuration.
 pub(crate) struct ManagerConfig {
@@ -67,6 +68,18 @@ impl PartitionError {
     }
 }
 
+/// Why a log did not open, and whether trying again can change that.
+struct NotOpened {
+    why: String,
+    for_good: bool,
+}
+
+impl NotOpened {
+    fn for_good(why: &dyn std::error::Error) -> Self {
+        Self { why: why.to_string(), for_good: true }
+    }
+}
+
 /// Why the broker cannot start on its logs.
 #[derive(Debug, thiserror::Error)]
 #[error("the log directory failed while logs were opened: {0}")]
@@ -87,6 +100,11 @@ impl Manager {
         if registration.leader != self.config.node_id {
             return Err(PartitionError::NotLeader);
         }
+        slow::in_place(|| self.open_late(topic, index))
+    }
+
+    /// Opens a log that is asked for the first time.
+    fn open_late(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, PartitionError> {
         let mut offline = self.changing.lock();
         if let Some(partition) = self.open.load().get(&(topic.id, index)) {
             return Ok(Arc::clone(partition));
@@ -94,25 +112,34 @@ impl Manager {
         if let Some(why) = offline.get(&(topic.id, index)) {
             return Err(PartitionError::Offline(why.clone()));
         }
-        // A topic that was deleted while this request was on its way must not come back as a folder.
-        if self.metadata.image().topic_by_id(topic.id).is_none() {
+        // Read under the lock: a topic that was deleted while this request was on its way must not come back as a folder, and
+        // one that was deleted and made again must find its name free.
+        let image = self.metadata.image();
+        if image.topic_by_id(topic.id).is_none() {
             return Err(PartitionError::Unknown);
         }
-        match self.open_one(topic, index) {
+        self.retire(&image, &mut offline);
+        match self.open_one(&image, topic, index) {
             Ok(partition) => {
                 self.insert([Arc::clone(&partition)]);
                 Ok(partition)
             }
-            Err(why) => {
-                offline.insert((topic.id, index), why.clone());
+            Err(NotOpened { why, for_good }) => {
+                if for_good {
+                    offline.insert((topic.id, index), why.clone());
+                }
                 Err(PartitionError::Offline(why))
             }
         }
     }
 
     /// Opens the logs of everything this broker leads. Ones that are damaged stay offline and say so; the others serve.
-    pub(crate) fn open_all(&self, image: &Image) -> Result<(), OpenAllError> {
+    /// Folders of topics that are no more are removed: they were deleted while this broker was away.
+    pub(crate) fn open_all(&self, image: &Image, found: &[PartitionDir]) -> Result<(), OpenAllError> {
         let mut offline = self.changing.lock();
+        for stray in found.iter().filter(|found| image.topic_by_id(found.topic_id()).is_none()) {
+            self.remove(stray);
+        }
         let led: Vec<(&Arc<Topic>, i32)> = image
             .topics()
             .flat_map(|topic| topic.partitions.iter().zip(0..).map(move |(partition, index)| (topic, partition, index)))
@@ -127,9 +154,11 @@ impl Manager {
             for _ in 0..threads.min(led.len()) {
                 scope.spawn(|| {
                     while let Some((topic, index)) = led.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        match self.open_one(topic, *index) {
+                        match self.open_one(image, topic, *index) {
                             Ok(partition) => opened.lock().push(partition),
-                            Err(why) => failed.lock().push(((topic.id, *index), why)),
+                            Err(NotOpened { why, for_good: true }) => failed.lock().push(((topic.id, *index), why)),
+                            // It is tried again when it is asked for.
+                            Err(NotOpened { for_good: false, .. }) => {}
                         }
                     }
                 });
@@ -143,27 +172,44 @@ impl Manager {
         }
     }
 
-    fn open_one(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, String> {
-        let dir = PartitionDir::new(&topic.name, index, topic.id).map_err(|error| error.to_string())?;
+    fn open_one(&self, image: &Image, topic: &Topic, index: i32) -> Result<Arc<Partition>, NotOpened> {
+        let registration = usize::try_from(index).ok().and_then(|index| topic.partitions.get(index));
+        let registration = registration.ok_or_else(|| NotOpened::for_good(&PartitionError::Unknown))?;
+        let dir = PartitionDir::new(&topic.name, index, topic.id).map_err(|error| NotOpened::for_good(&error))?;
         let config = (self.config.resolve)(topic);
-        let (log, recovery) =
-            Log::open(&self.dir, &dir, config.log.clone(), (self.config.now_ms)()).map_err(|error| {
-                match &error {
-                    OpenLogError::Damaged { .. } => {
-                        tracing::error!(%error, "the partition stays offline: nothing was cut")
-                    }
-                    _ => tracing::error!(%error, "the partition stays offline"),
+        let open = || Log::open(&self.dir, &dir, config.log.clone(), (self.config.now_ms)());
+        let opened = match open() {
+            // A broker that was killed between the deletion of a topic and that of its folder.
+            Err(OpenLogError::OtherTopic { found, .. }) if image.topic_by_id(found).is_none() => {
+                if let Ok(stray) = PartitionDir::new(&topic.name, index, found) {
+                    self.remove(&stray);
                 }
-                error.to_string()
-            })?;
+                open()
+            }
+            opened => opened,
+        };
+        let (log, recovery) = opened.map_err(|error| {
+            tracing::error!(log = %dir, %error, "the partition stays offline, and nothing of it was cut");
+            match &error {
+                OpenLogError::Damaged { .. } | OpenLogError::OtherTopic { .. } => NotOpened::for_good(&error),
+                OpenLogError::AlreadyOpen { .. } | OpenLogError::Io { .. } | OpenLogError::Failed(_) => {
+                    NotOpened { why: error.to_string(), for_good: false }
+                }
+            }
+        })?;
         if recovery.truncated_bytes > 0 {
             tracing::warn!(log = %dir, bytes = recovery.truncated_bytes, "recovery cut a torn tail");
         }
-        let registration = usize::try_from(index).ok().and_then(|index| topic.partitions.get(index));
-        let registration = registration.ok_or_else(|| PartitionError::Unknown.to_string())?;
         let flusher = self.dir.flusher().clone();
         let gate = self.marks.of(topic.id);
         Ok(Partition::lead(self.config.node_id, topic, index, registration, log, config, gate, flusher))
+    }
+
+    fn remove(&self, stray: &PartitionDir) {
+        match self.dir.remove(stray) {
+            Ok(()) => tracing::info!(log = %stray, "removed: its topic was deleted"),
+            Err(error) => tracing::error!(log = %stray, %error, "not removed, though its topic was deleted"),
+        }
     }
 
     /// Called with `changing` held.
@@ -191,38 +237,40 @@ impl Manager {
         }
     }
 
-    /// Follows the metadata: configurations, and topics that are gone.
+    /// Follows the metadata: configurations, leader epochs, and topics that are gone.
     pub(crate) async fn follow(self: Arc<Self>) {
         let mut changed = self.metadata.changed();
         while changed.changed().await.is_ok() {
-            let image = self.metadata.image();
-            tokio::task::block_in_place(|| self.apply(&image));
+            slow::in_place(|| self.apply());
         }
     }
 
-    fn apply(&self, image: &Image) {
+    fn apply(&self) {
         let mut offline = self.changing.lock();
+        // Read under the lock: with an older image, a topic made meanwhile and open already would look deleted.
+        let image = self.metadata.image();
+        self.retire(&image, &mut offline);
+        for ((topic, index), partition) in self.open.load().iter() {
+            let Some(topic) = image.topic_by_id(*topic) else { continue };
+            let registration = usize::try_from(*index).ok().and_then(|index| topic.partitions.get(index));
+            if let Some(registration) = registration {
+                partition.reconfigure((self.config.resolve)(topic), registration);
+            }
+        }
+    }
+
+    /// Closes and deletes what the metadata no longer has. Called with `changing` held, so that a topic made again under the
+    /// same name finds its folder gone.
+    fn retire(&self, image: &Image, offline: &mut Offline) {
         offline.retain(|(topic, _), _| image.topic_by_id(*topic).is_some());
-        let mut gone = Vec::new();
-        let mut open = HashMap::clone(&self.open.load());
-        open.retain(|(topic, index), partition| match image.topic_by_id(*topic) {
-            Some(topic) => {
-                let registration = usize::try_from(*index).ok().and_then(|index| topic.partitions.get(index));
-                if let Some(registration) = registration {
-                    partition.reconfigure((self.config.resolve)(topic), registration);
-                }
-                true
-            }
-            None => {
-                gone.push(Arc::clone(partition));
-                false
-            }
-        });
-        if gone.is_empty() {
+        let open = self.open.load();
+        if open.keys().all(|(topic, _)| image.topic_by_id(*topic).is_some()) {
             return;
         }
-        self.open.store(Arc::new(open));
-        for log in gone.iter().filter_map(|partition| partition.close()) {
+        let (kept, gone): (HashMap<_, _>, HashMap<_, _>) =
+            HashMap::clone(&open).into_iter().partition(|((topic, _), _)| image.topic_by_id(*topic).is_some());
+        self.open.store(Arc::new(kept));
+        for log in gone.values().filter_map(|partition| partition.close()) {
             let name = log.name().clone();
             match log.delete() {
                 Ok(()) => tracing::info!(log = %name, "deleted with its topic"),
@@ -237,7 +285,7 @@ impl Manager {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            tokio::task::block_in_place(|| {
+            slow::in_place(|| {
                 let now_ms = (self.config.now_ms)();
                 for partition in self.all().values() {
                     partition.keep_house(now_ms);

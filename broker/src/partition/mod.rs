@@ -11,7 +11,7 @@
 mod manager;
 mod waiters;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -43,7 +43,8 @@ pub(crate) struct PartitionConfig {
 pub(crate) struct Partition {
     topic_id: Uuid,
     index: i32,
-    leader_epoch: i32,
+    /// Rises when this broker registers anew.
+    leader_epoch: AtomicI32,
     config: ArcSwap<PartitionConfig>,
     /// `None` once the log is closed or deleted: whoever still holds the partition cannot write.
     appender: Mutex<Option<Log>>,
@@ -106,7 +107,7 @@ impl Partition {
             Self {
                 topic_id: topic.id,
                 index,
-                leader_epoch: registration.leader_epoch,
+                leader_epoch: AtomicI32::new(registration.leader_epoch),
                 config: ArcSwap::from_pointee(config),
                 flush: log.flush_handle(),
                 appender: Mutex::new(Some(log)),
@@ -134,7 +135,7 @@ impl Partition {
     }
 
     pub(crate) fn leader_epoch(&self) -> i32 {
-        self.leader_epoch
+        self.leader_epoch.load(Ordering::Acquire)
     }
 
     pub(crate) fn config(&self) -> Guard<Arc<PartitionConfig>> {
@@ -162,8 +163,8 @@ impl Partition {
     pub(crate) fn check_leader_epoch(&self, known: i32) -> Option<ErrorCode> {
         match known {
             -1 => None,
-            known if known < self.leader_epoch => Some(ErrorCode::FencedLeaderEpoch),
-            known if known > self.leader_epoch => Some(ErrorCode::UnknownLeaderEpoch),
+            known if known < self.leader_epoch() => Some(ErrorCode::FencedLeaderEpoch),
+            known if known > self.leader_epoch() => Some(ErrorCode::UnknownLeaderEpoch),
             _ => None,
         }
     }
@@ -195,7 +196,7 @@ impl Partition {
             return Err(AppendRefused::GateBound);
         }
         let log = appender.as_mut().ok_or(AppendRefused::Closed)?;
-        let appended = log.append(batch.header, batch.body.parts(), self.leader_epoch, now_ms)?;
+        let appended = log.append(batch.header, batch.body.parts(), self.leader_epoch(), now_ms)?;
         if let Appended::New { log_end, .. } = appended {
             self.waiters.appended(log_end, batch.header.size() as u64);
             drop(appender);
@@ -240,6 +241,7 @@ impl Partition {
 
     /// The topic's configuration or the partition's registration changed.
     fn reconfigure(&self, config: PartitionConfig, registration: &PartitionRegistration) {
+        self.leader_epoch.fetch_max(registration.leader_epoch, Ordering::AcqRel);
         let mut replication = self.replication.lock();
         let risen =
             [replication.on_registration(registration), replication.on_min_insync_replicas(config.min_insync_replicas)];

@@ -137,6 +137,11 @@ impl Waiters {
         }
     }
 
+    /// Why nothing will be committed here any more, if that is so.
+    pub(crate) fn ended(&self) -> Option<NotCommitted> {
+        self.inner.lock().ended
+    }
+
     /// Waits until the high watermark reaches `offset`.
     pub(crate) fn committed(&self, offset: i64) -> oneshot::Receiver<Result<(), NotCommitted>> {
         let (answer, waiting) = oneshot::channel();

@@ -7,7 +7,7 @@
 //! becomes of its records) are kept by [`sluice_protocol::records::Rebuild`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use sluice_cluster::{OnError, Topic};
 use sluice_plugin_host::{BatchContext, Bound, NO_OFFSET, PluginError, QueueFull, Replacement, Verdict, Verdicts};
@@ -129,7 +129,6 @@ impl Chain {
             Ok(Judged::Changed(changed)) => Ok(Gated::Pass(changed)),
             Ok(Judged::Emptied) => Ok(Gated::Pass(empty_batch(&batch.header))),
             Ok(Judged::Rejected(records)) => Ok(Gated::Rejected(records)),
-            Err(ChainError::Plugin { .. }) if self.on_error == OnError::Pass => Ok(Gated::Pass(batch)),
             Err(failed) => Err(failed),
         }
     }
@@ -171,9 +170,14 @@ impl Chain {
         if batch.header.count == 0 {
             return Ok(None);
         }
-        batch.verify_crc()?;
+        batch.verify_crc().map_err(|_| ChainError::Storage)?;
         let judged = match self.judge(&job.topic.name, job.partition, batch.header.base_offset, &batch) {
-            Err(ChainError::Plugin { .. }) if self.on_error == OnError::Pass => Judged::Unchanged,
+            // What a producer stored beneath a right checksum nobody can read: no consumer could, and the view must get on.
+            Err(ChainError::Batch(unreadable)) => {
+                tracing::warn!(topic = %job.topic.name, partition = job.partition, offset = batch.header.base_offset,
+                    %unreadable, "a view passes over a batch that cannot be read");
+                return Ok(None);
+            }
             judged => judged?,
         };
         let shown = match judged {
@@ -198,10 +202,13 @@ impl Chain {
             };
             let decoded = current.decode(DECOMPRESSED_BYTES_MAX)?;
             let context = BatchContext { topic, partition, base_offset };
-            let verdicts = link.bound.process(&context, &decoded).map_err(|cause| match cause {
-                PluginError::Batch(unreadable) => ChainError::Batch(unreadable),
-                cause => ChainError::Plugin { plugin: link.plugin.clone(), cause },
-            })?;
+            let verdicts = match link.bound.process(&context, &decoded) {
+                Ok(verdicts) => verdicts,
+                Err(PluginError::Batch(unreadable)) => return Err(ChainError::Batch(unreadable)),
+                // Past the plugin that failed, not past those before it.
+                Err(_) if self.on_error == OnError::Pass => continue,
+                Err(cause) => return Err(ChainError::Plugin { plugin: link.plugin.clone(), cause }),
+            };
             if let Verdicts::Each(verdicts) = verdicts {
                 match carry_out(current, &decoded, verdicts)? {
                     Judged::Unchanged => {}
@@ -296,18 +303,24 @@ fn read(slice: &Slice) -> Result<Vec<Batch>, ChainError> {
 impl Pinned {
     /// Pins a chain. The caller checks afterwards that it still is the one in force.
     pub(super) fn new(chain: &Arc<Chain>) -> Self {
-        chain.in_flight.fetch_add(1, Ordering::AcqRel);
+        chain.in_flight.fetch_add(1, Ordering::SeqCst);
+        // Against the switch, which swaps the chain and then looks at the count: one of the two sees the other.
+        fence(Ordering::SeqCst);
         Self(Arc::clone(chain))
     }
 
     pub(crate) fn chain(&self) -> &Arc<Chain> {
         &self.0
     }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.left.notify_waiters();
         }
     }
@@ -316,9 +329,10 @@ impl Drop for Pinned {
 impl Chain {
     /// Waits until nobody pins this chain. New pins are kept away by taking it out of force first.
     pub(super) async fn drained(&self) {
+        fence(Ordering::SeqCst);
         loop {
             let left = self.left.notified();
-            if self.in_flight.load(Ordering::Acquire) == 0 {
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
                 return;
             }
             left.await;

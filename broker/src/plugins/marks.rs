@@ -36,8 +36,9 @@ impl GateMarks {
         Arc::clone(self.marks.lock().entry(topic).or_default())
     }
 
-    /// Forgets topics that are no more.
+    /// Forgets topics that are no more. A mark that a partition holds is kept, whatever the metadata seemed to say: the
+    /// partition would go on looking at it, and a new one would be set.
     pub(super) fn retain(&self, exists: impl Fn(Uuid) -> bool) {
-        self.marks.lock().retain(|topic, _| exists(*topic));
+        self.marks.lock().retain(|topic, mark| Arc::strong_count(mark) > 1 || exists(*topic));
     }
 }

@@ -6,15 +6,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use sluice_cluster::decide::{AddPlugin, AddPluginError, PluginAdded};
 use sluice_cluster::{Binding, Image, PluginKinds, PluginUse};
 use sluice_plugin_host::{BindError, BindingName, Bound, BoundStats, Host, Kind, Limits, LoadError, Refusal, inspect};
 use sluice_protocol::Uuid;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::chain::{Chain, Link, Pinned};
 use super::marks::GateMarks;
@@ -22,6 +25,7 @@ use super::store::{Store, StoreError};
 use super::threads::Places;
 use crate::coordination::{Metadata, SubmitError};
 use crate::partition::Manager;
+use crate::slow;
 
 /// What stands before a topic's log.
 pub(crate) enum GateState {
@@ -53,7 +57,21 @@ type Slots = HashMap<Uuid, Slot>;
 struct Slot {
     revision: u64,
     chain: Result<Arc<Chain>, String>,
+    made: Instant,
 }
+
+impl Slot {
+    /// Works, or failed so lately that trying again would only be work.
+    fn is_settled(&self) -> bool {
+        self.chain.is_ok() || self.made.elapsed() < RETRY_AFTER
+    }
+}
+
+/// How long a binding that could not be made is left alone: its plugin may have to be compiled for each try.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Bindings made at a time: the host compiles one plugin at a time anyway, the others load what is compiled.
+const PREPARED_AT_A_TIME: usize = 8;
 
 /// Why a binding does not work.
 #[derive(Debug, thiserror::Error)]
@@ -150,16 +168,23 @@ impl Registry {
         let _ = applied.wait_for(|seq| *seq >= wanted).await;
     }
 
-    /// Follows the metadata until it ends.
+    /// Follows the metadata until it ends. What could not be made is tried again from time to time.
     pub(crate) async fn follow(self: Arc<Self>) {
         let mut changed = self.metadata.changed();
         loop {
             changed.mark_unchanged();
             self.apply(&self.metadata.image()).await;
-            if changed.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = changed.changed() => if changed.is_err() {
+                    return;
+                },
+                () = tokio::time::sleep(RETRY_AFTER), if self.has_failed() => {}
             }
         }
+    }
+
+    fn has_failed(&self) -> bool {
+        [self.gates.load(), self.views.load()].iter().any(|slots| slots.values().any(|slot| slot.chain.is_err()))
     }
 
     /// Puts in force what the metadata says. Returns when the chains that were replaced are out of use.
@@ -174,6 +199,8 @@ impl Registry {
             self.marks.of(*topic).set(false);
         }
         let old_gates = self.gates.swap(Arc::new(new_gates));
+        // Against pins: see `Pinned::new`.
+        fence(Ordering::SeqCst);
         self.views.store(Arc::new(new_views));
         for topic in &gated {
             self.marks.of(*topic).set(true);
@@ -191,23 +218,19 @@ impl Registry {
         self.applied.send_replace(image.next_seq());
     }
 
-    /// The slots that the metadata asks for: what is in force already is taken over, the rest is made.
+    /// The slots that the metadata asks for: what is in force already is taken over, the rest is made side by side.
     async fn slots(&self, kind: Kind, old: &Slots, bindings: Vec<(Uuid, String, Arc<Binding>)>) -> Slots {
-        let mut slots = Slots::with_capacity(bindings.len());
-        for (id, name, binding) in bindings {
-            let slot = match old.get(&id) {
-                Some(slot) if slot.revision == binding.revision && slot.chain.is_ok() => slot.clone(),
-                _ => {
-                    let chain = self.prepare(kind, &name, &binding).await.map_err(|error| {
-                        tracing::error!(%name, %error, "a binding cannot run here");
-                        error.to_string()
-                    });
-                    Slot { revision: binding.revision, chain }
-                }
-            };
-            slots.insert(id, slot);
-        }
-        slots
+        let slots = bindings.into_iter().map(|(id, name, binding)| async move {
+            if let Some(slot) = old.get(&id).filter(|slot| slot.revision == binding.revision && slot.is_settled()) {
+                return (id, slot.clone());
+            }
+            let chain = self.prepare(kind, &name, &binding).await.map_err(|error| {
+                tracing::error!(%name, %error, "a binding cannot run here");
+                error.to_string()
+            });
+            (id, Slot { revision: binding.revision, chain, made: Instant::now() })
+        });
+        futures::stream::iter(slots).buffer_unordered(PREPARED_AT_A_TIME).collect().await
     }
 
     /// Makes a chain of a binding. Also how `gate set` and `view create` learn, before anything is written, whether it works.
@@ -243,7 +266,7 @@ impl Registry {
         })?;
         let (host, config, digest) = (Arc::clone(&self.host), wanted.config.clone(), wanted.digest);
         let limits = limits(binding);
-        let bound = blocking(move || {
+        let bound = slow::aside(move || {
             let loaded = host.load(digest, &wasm).map_err(|cause| PrepareError::Load {
                 plugin: plugin.clone(),
                 version,
@@ -263,7 +286,7 @@ impl Registry {
         let manifest = inspect(&wasm)?;
         let digest = Sha256::digest(&wasm).into();
         let (host, compiled) = (Arc::clone(&self.host), wasm.clone());
-        blocking(move || host.load(digest, &compiled)).await.ok_or(PushError::Stopped)??;
+        slow::aside(move || host.load(digest, &compiled)).await.ok_or(PushError::Stopped)??;
         self.store.write(digest, &wasm).await?;
         let change = AddPlugin {
             name,
@@ -314,10 +337,4 @@ fn limits(binding: &Binding) -> Limits {
         metric_names: usize::try_from(given.metric_names).unwrap_or(usize::MAX),
         ..Limits::default()
     }
-}
-
-/// Compiling and initialising take milliseconds to seconds, and are asked for by operators, not by records.
-#[expect(clippy::disallowed_methods, reason = "not on the data path: an operator binds or pushes a plugin")]
-async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(job).await.ok()
 }

@@ -16,6 +16,7 @@ use sluice_storage::Appended;
 
 use crate::coordination::Metadata;
 use crate::partition::{AppendRefused, Manager, NotCommitted, Partition, PartitionError, Passed};
+use crate::slow;
 
 /// The topic of plugins' binaries.
 pub(crate) const STORE_TOPIC: &str = "__sluice_plugins";
@@ -68,7 +69,7 @@ impl Store {
     /// The binary with that digest.
     pub(crate) async fn read(&self, digest: [u8; 32]) -> Result<Bytes, StoreError> {
         let partition = self.partition().ok_or(StoreError::Missing)??;
-        tokio::task::block_in_place(|| find(&partition, digest))
+        slow::in_place(|| find(&partition, digest))
     }
 
     /// Stores a binary and returns when it is durable. One that is there already is not stored again.
@@ -95,7 +96,8 @@ impl Store {
 
     fn partition(&self) -> Option<Result<Arc<Partition>, PartitionError>> {
         let image = self.metadata.image();
-        image.topic(STORE_TOPIC).map(|topic| self.partitions.get(topic, 0))
+        let topic = image.topic(STORE_TOPIC).filter(|topic| topic.internal)?;
+        Some(self.partitions.get(topic, 0))
     }
 
     async fn make_topic(&self) -> Result<(), StoreError> {
@@ -141,6 +143,9 @@ fn find(partition: &Partition, digest: [u8; 32]) -> Result<Bytes, StoreError> {
     while offset < end && chunks.len() < wanted {
         let read = partition.reader().read(offset, READ_BYTES, end, true);
         let slice = read.map_err(|error| StoreError::Read(error.to_string()))?;
+        if slice.bytes == 0 {
+            break;
+        }
         let mut bytes = Chunks::new();
         for range in &slice.parts {
             bytes.push(range.read().map_err(|error| StoreError::Read(error.to_string()))?);

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::checkpoint::{self, Naming};
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, is_no_space};
 use crate::flusher::Waiting;
 use crate::leader_epoch;
 use crate::log_dir::DirFailed;
@@ -119,13 +119,18 @@ impl Durability {
         let mut recovery_point = self.recovery_point.lock();
         self.folder.dir.check()?;
         let tail = *self.tail.lock();
-        self.sync_up_to(tail, recovery_point.segment).map_err(|error| self.folder.dir.fail("sync", error))?;
+        match self.sync_up_to(tail, recovery_point.segment) {
+            Ok(()) => {}
+            // Nothing that was written is in doubt: small files beside the log have no room yet. Whoever waits goes on waiting.
+            Err(NotSynced::NoSpace) => return Ok(recovery_point.offset),
+            Err(NotSynced::Io(error)) => return Err(self.folder.dir.fail("sync", error)),
+        }
         *recovery_point = tail;
         self.reader.set_durable(tail.offset);
         Ok(tail.offset)
     }
 
-    fn sync_up_to(&self, tail: LogPoint, from_segment: i64) -> io::Result<()> {
+    fn sync_up_to(&self, tail: LogPoint, from_segment: i64) -> Result<(), NotSynced> {
         let disk = self.folder.disk();
         // The segments are read after the tail, so they hold all of it.
         for segment in self.reader.segments().iter().rev() {
@@ -145,12 +150,21 @@ impl Durability {
         if self.unsynced.epochs.swap(false, Ordering::AcqRel) {
             let path = self.folder.file(leader_epoch::FILE);
             let content = self.reader.epochs().to_file();
-            checkpoint::replace(disk, &path, &content, Naming::Later)?;
+            if let Err(error) = checkpoint::replace(disk, &path, &content, Naming::Later) {
+                self.epochs_changed();
+                return Err(NotSynced::of_a_new_file(error));
+            }
             self.names_changed();
         }
         let new_folder = self.unsynced.folder.swap(false, Ordering::AcqRel);
         if new_folder {
-            write_metadata(&self.folder)?.sync_data()?;
+            match write_metadata(&self.folder) {
+                Ok(file) => file.sync_data()?,
+                Err(error) => {
+                    self.folder_made();
+                    return Err(NotSynced::of_a_new_file(error));
+                }
+            }
         }
         if self.unsynced.names.swap(false, Ordering::AcqRel) {
             disk.sync_dir(&self.folder.path)?;
@@ -159,6 +173,27 @@ impl Durability {
             disk.sync_dir(&self.folder.dir.path)?;
         }
         Ok(())
+    }
+}
+
+/// Why a log is not durable up to its tail.
+enum NotSynced {
+    /// There is no room for a file of the log's own.
+    NoSpace,
+    /// The disk failed.
+    Io(io::Error),
+}
+
+impl NotSynced {
+    fn of_a_new_file(error: io::Error) -> Self {
+        if is_no_space(&error) { Self::NoSpace } else { Self::Io(error) }
+    }
+}
+
+impl From<io::Error> for NotSynced {
+    /// Also for lack of room: what a sync could not do may have half happened.
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 

@@ -24,6 +24,9 @@ pub enum NameError {
         /// The first such character.
         found: char,
     },
+    /// It is the broker's own.
+    #[error("names that begin with '{RESERVED}' are the broker's own")]
+    Reserved,
 }
 
 /// Whether a topic or view could have this name.
@@ -41,6 +44,14 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
         Some(found) => Err(NameError::Character { found }),
         None => Ok(()),
     }
+}
+
+/// What the names of the broker's own topics begin with.
+pub(super) const RESERVED: &str = "__sluice_";
+
+/// Whether a client may give a topic or a view this name: a topic that looks like the broker's own would be taken for it.
+pub(super) fn check_not_reserved(name: &str) -> Result<(), NameError> {
+    if name.starts_with(RESERVED) { Err(NameError::Reserved) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -65,6 +76,12 @@ mod tests {
         check("../etc", NameError::Character { found: '/' });
         check("größe", NameError::Character { found: 'ö' });
         check("a\0", NameError::Character { found: '\0' });
+    }
+
+    #[test]
+    fn names_of_the_broker_are_not_given_away() {
+        assert_eq!(check_not_reserved("__sluice_plugins"), Err(NameError::Reserved));
+        assert_eq!(check_not_reserved("__consumer_offsets"), Ok(()));
     }
 
     fn check(name: &str, why: NameError) {

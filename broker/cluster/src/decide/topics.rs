@@ -6,7 +6,7 @@ use std::fmt;
 use sluice_protocol::Uuid;
 
 use super::configs::{InvalidConfig, check_new};
-use super::name::{NameError, check_name};
+use super::name::{NameError, check_name, check_not_reserved};
 use super::placement::{Placement, PlacementError, place};
 use super::{Change, Decided, Given, Never};
 use crate::metadata::{Image, MetadataRecord, PartitionRegistration, Source, Topic, fold};
@@ -239,6 +239,9 @@ impl News<'_> {
         topic: &NewTopic,
         given: &mut Given<'_>,
     ) -> Result<(Vec<MetadataRecord>, TopicCreated), CreateTopicError> {
+        if !topic.internal {
+            check_not_reserved(&topic.name)?;
+        }
         self.check_free(&topic.name)?;
         let partitions = place(self.image, &topic.placement, self.partitions)?;
         let configs = check_new(&topic.configs, given.configs)?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use sluice_protocol::Uuid;
 
 use super::bindings::{As, BindingError, NewBinding, bind, is_same};
+use super::name::check_not_reserved;
 use super::topics::{CreateTopicError, SourceKind, check_free};
 use super::{Change, Decided, Given};
 use crate::metadata::{Binding, Image, MetadataRecord, OnError, Source, View};
@@ -87,6 +88,7 @@ impl Change for CreateView {
 
     /// Answers the view's id and binding.
     fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<(Uuid, Binding)>, ViewError> {
+        check_not_reserved(&self.name).map_err(CreateTopicError::from)?;
         check_free(image, &self.name)?;
         let base = match image.resolve(&self.base) {
             Some(Source::Topic(topic)) if topic.internal => {

@@ -3,7 +3,7 @@
 //! The rules are Kafka's (`LogValidator.validateBatch`, `UnifiedLog.analyzeAndValidateRecords`, `ProduceRequest`), without
 //! those that read records. Where Kafka is silent and a batch would mislead whoever reads it later, we refuse by name.
 
-use super::{Batch, BatchError, Chunks, TimestampType};
+use super::{Batch, BatchError, Chunks, Compression, TimestampType};
 
 /// The attribute bits that mean something in a producer's batch: codec, timestamp type, transactional, control.
 const KNOWN_ATTRIBUTES: i16 = 0b11_1111;
@@ -111,6 +111,13 @@ pub fn validate_from_producer(batch: &Batch) -> Result<(), Invalid> {
     if header.count <= 0 || header.last_offset_delta != header.count - 1 {
         return Err(Invalid::Count { count: header.count, last_offset_delta: header.last_offset_delta });
     }
+    let most = match header.compression()? {
+        Compression::None => header.body_len() / RECORD_BYTES_MIN,
+        Compression::Gzip | Compression::Snappy | Compression::Lz4 | Compression::Zstd => COMPRESSED_RECORDS_MAX,
+    };
+    if usize::try_from(header.count).is_ok_and(|count| count > most) {
+        return Err(Invalid::Count { count: header.count, last_offset_delta: header.last_offset_delta });
+    }
     if header.is_control() {
         return Err(Invalid::Control);
     }
@@ -132,6 +139,13 @@ pub fn validate_from_producer(batch: &Batch) -> Result<(), Invalid> {
     }
     Ok(())
 }
+
+/// The shortest record: its length, attributes, two deltas, no key, no value, no headers, a byte each.
+const RECORD_BYTES_MIN: usize = 7;
+
+/// Records that a compressed batch may say it has: far above what fits into `max.message.bytes`, far below what would use up a
+/// partition's offsets with batches of a few bytes.
+const COMPRESSED_RECORDS_MAX: usize = 1 << 24;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,9 @@ pub(super) fn batch(first_offset: i64, next_offset: i64, leader_epoch: i32) -> V
     empty_control_batch(first_offset, next_offset - 1, leader_epoch).to_parts().into_iter().map(Part::Bytes).collect()
 }
 
+/// Headers looked at for one answer: a client is moved on over so many empty batches at a time.
+const HEADERS_MAX: usize = 1_024;
+
 /// What was read, or, if it is nothing but empty batches, the advance over them.
 ///
 /// Costs a division for an ordinary answer: only one whose size is a multiple of an empty batch's is looked into.
@@ -22,12 +25,17 @@ pub(super) fn over_emptied_batches(slice: Slice, leader_epoch: i32) -> Result<Ve
         return Ok(ranges(slice));
     }
     let mut span: Option<(i64, i64)> = None;
+    let mut looked_at = 0;
     for range in &slice.parts {
         let mut header = [0; HEADER_LEN];
         for at in (0..range.len).step_by(HEADER_LEN) {
             if at + HEADER_LEN > range.len {
                 return Ok(ranges(slice));
             }
+            if looked_at == HEADERS_MAX {
+                break;
+            }
+            looked_at += 1;
             range.read_at(&mut header, at).map_err(|_| ErrorCode::KafkaStorageError)?;
             match BatchHeader::parse(&header) {
                 Ok(header) if header.size() == HEADER_LEN && !header.is_control() => {

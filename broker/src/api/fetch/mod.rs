@@ -23,13 +23,17 @@ use sluice_protocol::messages::fetch::{
 use sluice_protocol::records::Part;
 use sluice_protocol::{ErrorCode, Uuid};
 use sluice_storage::ReadError;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::resolve::{NotFound, Source, Wanted};
 use super::{Answering, Context, Shared};
 use crate::net::Started;
-use crate::partition::{ByteClock, FetchWaiter, Partition};
+use crate::partition::{ByteClock, FetchWaiter, NotCommitted, Partition};
 use view::ViewScan;
+
+/// The version from which topics are named by their ids.
+const IDS_FROM: i16 = 13;
 
 /// Isolation level of a consumer that wants no records of open or aborted transactions.
 const READ_COMMITTED: i8 = 1;
@@ -37,14 +41,20 @@ const READ_COMMITTED: i8 = 1;
 /// Longest a fetch waits, whatever the client asks for: a stuck client must not keep a connection's answers back for days.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
-/// Most bytes of records in one answer, whatever the client asks for (Kafka's `fetch.max.bytes` of the broker).
-const ANSWER_BYTES_MAX: usize = 55 << 20;
+/// Answers of views that may lie in memory at a time, over all connections: with the bytes of each, 64 MiB.
+pub(crate) const VIEW_ANSWERS_MAX: usize = 16;
+
+/// Even a fetch that may not wait gets its turn at a free place.
+const PLACE_TIME_MIN: Duration = Duration::from_millis(1);
+
+/// Most bytes that views show in one answer: they lie in memory until they are sent, where a topic's stay in its files.
+const VIEW_ANSWER_BYTES_MAX: usize = 4 << 20;
 
 pub(super) fn start(cx: &Context<'_>, answering: Answering, request: FetchRequest) -> Started {
     if let Some(code) = refuse_whole(&request) {
         return answering.with(&FetchResponse { error_code: code, ..FetchResponse::default() });
     }
-    let mut fetch = Fetch::new(cx, request);
+    let mut fetch = Fetch::new(cx, answering.version, request);
     if !fetch.has_views() {
         let clocks = fetch.byte_clocks();
         fetch.read();
@@ -79,6 +89,8 @@ struct Fetch {
     deadline: Instant,
     read_committed: bool,
     topics: Vec<TopicFetch>,
+    /// Held while a view's answer lies in memory.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 struct TopicFetch {
@@ -103,19 +115,23 @@ enum From {
 }
 
 impl Fetch {
-    fn new(cx: &Context<'_>, request: FetchRequest) -> Self {
+    fn new(cx: &Context<'_>, version: i16, request: FetchRequest) -> Self {
         let topics = request.topics.into_iter().map(|topic| {
-            let source = cx.resolve(Wanted::of(&topic.topic, topic.topic_id));
+            let source = cx.resolve(Wanted::of(version, IDS_FROM, &topic.topic, topic.topic_id));
             let partitions =
                 topic.partitions.into_iter().map(|wanted| PartitionFetch::new(cx, &source, wanted)).collect();
             TopicFetch { name: topic.topic, id: topic.topic_id, partitions }
         });
+        let max_bytes = usize::try_from(request.max_bytes)
+            .unwrap_or(0)
+            .min(cx.shared.config.settings.fetch_max_bytes.unsigned_abs() as usize);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
         Self {
             topics: topics.collect(),
+            place: None,
             shared: Arc::clone(cx.shared),
-            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
-            max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX),
+            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
+            max_bytes,
             deadline: Instant::now() + wait,
             read_committed: request.isolation_level == READ_COMMITTED,
         }
@@ -183,14 +199,26 @@ impl Fetch {
 
     /// Lets every view scan on, one after the other: the first that shows something may well fill the answer.
     async fn scan_views(&mut self) {
+        if !self.has_views() {
+            return;
+        }
+        let taken = Arc::clone(&self.shared.view_answers).acquire_owned();
+        // Without a place nothing is scanned: time is up, or the broker ends.
+        let Ok(Ok(place)) = tokio::time::timeout_at(self.deadline.max(Instant::now() + PLACE_TIME_MIN), taken).await
+        else {
+            return;
+        };
         let mut shown = 0;
         for partition in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
             if let From::View(scan) = &mut partition.from {
-                let room = self.max_bytes.saturating_sub(shown).min(wanted_bytes(&partition.wanted));
+                let room = self.max_bytes.min(VIEW_ANSWER_BYTES_MAX).saturating_sub(shown);
+                let room = room.min(wanted_bytes(&partition.wanted));
                 scan.scan(&self.shared, room, shown == 0, self.deadline).await;
                 shown += scan.bytes();
             }
         }
+        // A fetch that goes on waiting shows nothing yet, and gives its place to others.
+        self.place = (shown > 0).then_some(place);
     }
 
     fn into_response(self) -> FetchResponse {
@@ -242,7 +270,9 @@ impl PartitionFetch {
         self.from = match source {
             Source::Topic(_) => From::Log(partition),
             Source::View { view, base } => match cx.shared.plugins.view(view.id) {
-                Some(pinned) => From::View(Box::new(ViewScan::new(pinned, partition, base, self.wanted.fetch_offset))),
+                Some(pinned) => {
+                    From::View(Box::new(ViewScan::new(view.id, pinned, partition, base, self.wanted.fetch_offset)))
+                }
                 None => return self.fail(ErrorCode::UnknownServerError),
             },
         };
@@ -272,6 +302,9 @@ impl PartitionFetch {
 
     fn read(&mut self, room: usize, first: bool, read_committed: bool) {
         let Some(partition) = self.from.partition().map(Arc::clone) else { return };
+        if let Some(ended) = partition.waiters().ended() {
+            return self.fail(ended_code(ended));
+        }
         let high_watermark = partition.high_watermark();
         self.data.high_watermark = high_watermark;
         self.data.last_stable_offset = high_watermark;
@@ -325,6 +358,14 @@ fn read_log(
     let slice =
         partition.reader().read(offset, max_bytes, high_watermark, at_least_one).map_err(|error| error_code(&error))?;
     advance::over_emptied_batches(slice, partition.leader_epoch())
+}
+
+/// Kafka's code for a partition that will not grow any more. One that was taken away sends its clients to ask for metadata.
+fn ended_code(ended: NotCommitted) -> ErrorCode {
+    match ended {
+        NotCommitted::Storage => ErrorCode::KafkaStorageError,
+        NotCommitted::Gone => ErrorCode::NotLeaderOrFollower,
+    }
 }
 
 /// Kafka's code for a read that failed.

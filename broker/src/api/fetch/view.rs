@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_cluster::Topic;
-use sluice_protocol::ErrorCode;
 use sluice_protocol::records::Part;
+use sluice_protocol::{ErrorCode, Uuid};
 use sluice_storage::ReadError;
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ const STEP_BYTES: usize = 1 << 20;
 
 /// A scan, kept with the request it serves.
 pub(super) struct ViewScan {
+    view: Uuid,
     chain: Pinned,
     partition: Arc<Partition>,
     base: Arc<Topic>,
@@ -51,9 +52,16 @@ enum End {
 }
 
 impl ViewScan {
-    pub(super) fn new(chain: Pinned, partition: Arc<Partition>, base: &Arc<Topic>, fetch_offset: i64) -> Self {
+    pub(super) fn new(
+        view: Uuid,
+        chain: Pinned,
+        partition: Arc<Partition>,
+        base: &Arc<Topic>,
+        fetch_offset: i64,
+    ) -> Self {
         let ended = partition.check_fetch_offset(fetch_offset).err().map(End::Failed);
         Self {
+            view,
             chain,
             partition,
             base: Arc::clone(base),
@@ -74,14 +82,20 @@ impl ViewScan {
         self.shown_bytes
     }
 
+    /// Whether to answer now. What is shown lies in memory, so it does not wait for more.
     pub(super) fn has_ended(&self) -> bool {
-        self.ended.is_some()
+        self.ended.is_some() || self.shown_bytes > 0
     }
 
     /// Scans on until `room` bytes are found, the high watermark is reached or the budget is spent.
     ///
     /// `first` says that nothing stands in the answer yet: then one batch is taken whatever its size.
     pub(super) async fn scan(&mut self, shared: &Shared, room: usize, first: bool, deadline: Instant) {
+        if self.ended.is_none()
+            && let Err(end) = self.renew(shared)
+        {
+            self.ended = Some(end);
+        }
         let until = (Instant::now() + SCAN_TIME_MAX).min(deadline.max(Instant::now() + STEP_TIME_MIN));
         while self.ended.is_none() && self.position < self.partition.high_watermark() {
             if self.shown_bytes >= room && !(first && self.shown_bytes == 0) {
@@ -92,6 +106,18 @@ impl ViewScan {
                 self.ended = Some(End::Answer);
             }
         }
+    }
+
+    /// Goes on with the chain that is in force now. What an older one showed is answered before the new one looks further.
+    fn renew(&mut self, shared: &Shared) -> Result<(), End> {
+        let current = shared.plugins.view(self.view).ok_or(End::Failed(ErrorCode::UnknownServerError))?;
+        if !current.is_same(&self.chain) {
+            if self.shown_bytes > 0 {
+                return Err(End::Answer);
+            }
+            self.chain = current;
+        }
+        Ok(())
     }
 
     async fn step(&mut self, shared: &Shared, room: usize) -> Result<(), End> {
