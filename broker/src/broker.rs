@@ -143,7 +143,9 @@ impl Broker {
         };
         let (log_dir, opened) = slow::in_place(|| locked.open(&identity))?;
         if !opened.clean && !opened.partitions.is_empty() {
-            tracing::warn!("the last run did not end in order: logs are checked from their last recovery points");
+            tracing::warn!(
+                "unclean start: the last run did not end in order, so logs are checked from their recovery points"
+            );
         }
         let metrics = Arc::new(Metrics::new());
         let marks = Arc::new(GateMarks::default());

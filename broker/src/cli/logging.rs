@@ -17,7 +17,7 @@ pub(super) enum LogFormat {
 }
 
 /// What is logged when `SLUICE_LOG` does not say otherwise.
-const DEFAULT_FILTER: &str = "info";
+const DEFAULT_FILTER: &str = "info,zookeeper_client=warn";
 
 /// The environment variable with a filter such as `info,sluice::net=debug`.
 const FILTER_VARIABLE: &str = "SLUICE_LOG";
