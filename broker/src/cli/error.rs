@@ -8,7 +8,7 @@ use std::{
 use sluice_protocol::ErrorCode;
 
 use crate::{
-    client::{ClientError, ClientTlsError},
+    client::{ClientError, ClientTlsError, SPEAKS_TLS},
     config::ConfigError,
 };
 
@@ -110,6 +110,8 @@ pub(super) fn connect_hint(cause: &io::Error) -> &'static str {
         "its certificate is for another name: connect by a name that the certificate has"
     } else if said.contains("CertificateRequired") || said.contains("HandshakeFailure") {
         "it wants a certificate: --cert FILE and --key FILE"
+    } else if said == SPEAKS_TLS {
+        "leave out --plaintext"
     } else if said.contains("InvalidContentType") || said.contains("corrupt message") {
         "it does not speak TLS there: is the port right? a listener without TLS needs --plaintext"
     } else {

@@ -92,7 +92,7 @@ impl Layout {
                 Piece::KeyLength => out.extend_from_slice(length(record.key.as_ref().map(|key| key.len())).as_bytes()),
                 Piece::Value => out.extend_from_slice(record.value.as_deref().unwrap_or(NULL)),
                 Piece::ValueLength => {
-                    out.extend_from_slice(length(record.value.as_ref().map(|value| value.len())).as_bytes())
+                    out.extend_from_slice(length(record.value.as_ref().map(|value| value.len())).as_bytes());
                 }
                 Piece::Headers => {
                     for (at, (name, value)) in record.headers.iter().enumerate() {

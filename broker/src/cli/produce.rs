@@ -1,7 +1,7 @@
 //! `sluice produce`: lines of standard input become records, acknowledged by every in-sync replica.
 //!
-//! A batch is what has been read by the time the batch before it is acknowledged, so a line typed by hand goes at once
-//! and a file goes in large batches. A batch that is refused is reported, line by line where the broker says which, and
+//! A batch is what comes within a few milliseconds, and what has come by the time the batch before it is acknowledged; so a
+//! line typed by hand goes at once and a file goes in large batches. A batch that is refused is reported, line by line where the broker says which, and
 //! the rest goes on.
 
 use std::{
@@ -14,7 +14,10 @@ use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
 use sluice_protocol::records::Compression;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Duration, Instant, timeout_at},
+};
 
 use super::{
     cluster::ClusterArguments,
@@ -60,6 +63,9 @@ const LINES_AHEAD: usize = 4096;
 /// record has some bytes around it.
 const BATCH_BYTES: usize = 900_000;
 
+/// How long a line waits for others to share its batch: `linger.ms` of Kafka's producer since 4.0.
+const LINGER: Duration = Duration::from_millis(5);
+
 /// What came of it all.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
@@ -93,17 +99,18 @@ pub(super) async fn run(arguments: Arguments, cluster: ClusterArguments, output:
     while let Some(first) = lines.recv().await {
         let mut batch = vec![first?];
         let mut bytes = batch[0].record.size();
+        let deadline = Instant::now() + LINGER;
         while batch.len() < arguments.batch_size as usize && bytes < BATCH_BYTES {
-            match lines.try_recv() {
-                Ok(Ok(line)) => {
+            match timeout_at(deadline, lines.recv()).await {
+                Ok(Some(Ok(line))) => {
                     bytes += line.record.size();
                     batch.push(line);
                 }
-                Ok(Err(error)) => {
+                Ok(Some(Err(error))) => {
                     failed = Some(error);
                     break;
                 }
-                Err(_) => break,
+                Ok(None) | Err(_) => break,
             }
         }
         writing.send(batch).await?;

@@ -59,8 +59,7 @@ impl Profile {
     pub(super) fn write(&self, name: &str) -> Result<PathBuf, CliError> {
         let path = path_of(name)?;
         let text = toml::to_string(self).map_err(|cause| CliError::failed(format!("{}: {cause}", path.display())))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, text));
+        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
         written.map_err(|cause| CliError::failed(format!("cannot write {}: {cause}", path.display())))?;
         Ok(path)
     }

@@ -1,6 +1,6 @@
 //! Runs a broker in this process until it is told to end, or cannot go on.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,7 +34,7 @@ pub(super) fn serve(
                 Ok(started) => started.map_err(|cause| CliError::failed(cause.to_string()))?,
                 Err(cause) => return Err(CliError::failed(format!("starting failed: {cause}"))),
             },
-            () = told.to_end() => {
+            () = told.end() => {
                 abort.abort();
                 say("sluice: told to end before it served");
                 return Ok(());
@@ -43,7 +43,7 @@ pub(super) fn serve(
         say(format_args!("sluice: {broker}"));
         serving(&broker)?;
         let halted = tokio::select! {
-            () = told.to_end() => None,
+            () = told.end() => None,
             halt = broker.halted() => Some(halt),
         };
         if halted.is_none() {
@@ -52,7 +52,7 @@ pub(super) fn serve(
         let stop = tokio::spawn(broker.stop());
         let clean = tokio::select! {
             clean = stop => clean.unwrap_or(false),
-            () = told.to_end() => false,
+            () = told.end() => false,
         };
         match (halted, clean) {
             (Some(halt), _) => Err(CliError::failed(format!("the broker cannot go on: {halt}"))),
@@ -79,12 +79,10 @@ impl Told {
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    fn to_end(&mut self) -> impl Future<Output = ()> {
-        async {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

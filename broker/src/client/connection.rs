@@ -22,6 +22,12 @@ use super::{CLIENT_ID, ClientError};
 /// request, so the largest batch, a broker takes unless it is told otherwise.
 const ANSWER_BYTES_MAX: u32 = 128 << 20;
 
+/// What a TLS server answers to plain text begins with: an alert of TLS 1.x. As a length it would be 352 MB.
+const TLS_ALERT: u32 = 0x1503;
+
+/// What is said then.
+pub(crate) const SPEAKS_TLS: &str = "it speaks TLS";
+
 /// The version that ApiVersions is asked in first: what Kafka's clients since 2.4 do.
 const API_VERSIONS_FIRST: i16 = 3;
 
@@ -55,7 +61,7 @@ impl Connection {
         let stream = stream.map_err(|cause| ClientError::Connect { address: address.to_owned(), cause })?;
         let mut connection =
             Self { address: address.to_owned(), stream, timeout: limit, correlation_id: 0, versions: HashMap::new() };
-        let answer = connection.api_versions().await?;
+        let answer = connection.api_versions().await.map_err(not_connected)?;
         connection.versions =
             answer.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
         Ok(connection)
@@ -127,6 +133,14 @@ impl Connection {
     }
 }
 
+/// With TLS 1.3 a client learns with its first answer that the broker does not want it.
+fn not_connected(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Lost { address, cause, .. } => ClientError::Connect { address, cause },
+        other => other,
+    }
+}
+
 async fn open_stream(address: &str, tls: Option<&Arc<rustls::ClientConfig>>) -> io::Result<Box<dyn Stream>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -146,6 +160,9 @@ async fn write_and_read(stream: &mut Box<dyn Stream>, frame: &[u8]) -> io::Resul
     stream.write_all(frame).await?;
     stream.flush().await?;
     let len = stream.read_u32().await?;
+    if len >> 16 == TLS_ALERT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, SPEAKS_TLS));
+    }
     if len > ANSWER_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("an answer of {len} bytes is announced")));
     }

@@ -36,7 +36,7 @@ pub use producer::{NewRecord, Producer, Stored};
 pub use tls::{ClientTls, ClientTlsError};
 pub use topics::{NewTopic, Start};
 
-pub(crate) use connection::server_name;
+pub(crate) use connection::{SPEAKS_TLS, server_name};
 pub(crate) use tls::client_config;
 
 use connection::Connection;

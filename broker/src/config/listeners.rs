@@ -113,7 +113,7 @@ impl Builder<'_> {
                     protocols.insert(ListenerName::new(name.trim()), protocol.trim().to_ascii_uppercase());
                 }
                 None => {
-                    self.problem("listener.security.protocol.map", format!("wants NAME:PROTOCOL, and `{text}` is not"))
+                    self.problem("listener.security.protocol.map", format!("wants NAME:PROTOCOL, and `{text}` is not"));
                 }
             }
         }

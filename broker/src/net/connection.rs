@@ -291,7 +291,7 @@ impl Connection {
                 // The peer waits for us; its own patience, not ours, says how long.
                 next = now + self.idle_max;
             }
-            if let Some(since) = self.frame_since {
+            if let Some(since) = self.frame_since.filter(|_| self.may_start_another()) {
                 let aged = since + self.frame_age_max;
                 if aged <= now && self.memory.is_short() {
                     return Poll::Ready(Err(Closed::SlowFrame(self.frame_age_max)));

@@ -366,7 +366,7 @@ async fn run<S: Service>(
         connection::serve(transport, peer, &*shared.service, &shared.limits, Arc::clone(&shared.memory), stop).await;
     match &closed {
         Closed::Frame(FrameError::Length { .. }) | Closed::SlowFrame(_) => {
-            warn!(%address, %listener, reason = %closed, "connection closed")
+            warn!(%address, %listener, reason = %closed, "connection closed");
         }
         Closed::ByService(_) => info!(%address, %listener, reason = %closed, "connection closed"),
         Closed::ByPeer | Closed::Frame(_) | Closed::Write(_) | Closed::Idle(_) | Closed::ShuttingDown => {
