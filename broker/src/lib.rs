@@ -14,6 +14,7 @@ pub mod client;
 pub mod config;
 pub mod coordination;
 pub mod dev;
+pub mod first_party;
 mod metrics;
 pub mod net;
 mod partition;

@@ -1,6 +1,6 @@
 //! `sluice broker`: one broker of a cluster that ZooKeeper coordinates.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{future::pending, path::PathBuf, sync::Arc};
 
 use clap::Args;
 
@@ -31,8 +31,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let config = BrokerConfig::load(arguments.config.as_deref(), environment(), &arguments.set)?;
     let zookeeper = zookeeper(&config)?;
-    logging::start(arguments.log_format)?;
-    serve(config, Arc::new(zookeeper), |_| Ok(()))
+    logging::start(arguments.log_format, logging::SERVING)?;
+    serve(config, Arc::new(zookeeper), async |_| pending().await)
 }
 
 fn zookeeper(config: &BrokerConfig) -> Result<ZooKeeper, CliError> {

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    future::pending,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -55,34 +56,49 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         None => default_folder()?,
     };
-    logging::start(arguments.log_format)?;
-    let (config, store, certificates) = prepare(&data, arguments.port, arguments.admin_port, &arguments.set)?;
-    serve(config, Arc::new(store), |broker| introduce(broker, &data, &certificates))
+    logging::start(arguments.log_format, logging::SERVING)?;
+    let mut set = from_environment(environment());
+    set.extend(from_flags(&arguments.set).map_err(crate::config::ConfigError::from)?);
+    let ports = Ports { kafka: arguments.port, admin: arguments.admin_port };
+    let (config, store, certificates) = prepare(&data, ports, set)?;
+    serve(config, Arc::new(store), async |broker| {
+        introduce(broker, &data, &certificates)?;
+        pending().await
+    })
 }
 
-/// A broker's configuration, coordination and certificates in one folder.
+/// The ports of a broker on its own.
+pub(super) struct Ports {
+    kafka: u16,
+    admin: u16,
+}
+
+impl Ports {
+    /// Any that are free.
+    pub(super) const ANY: Self = Self { kafka: 0, admin: 0 };
+}
+
+/// A broker's configuration, coordination and certificates in one folder. `set` goes over what they bring.
 pub(super) fn prepare(
     data: &Path,
-    port: u16,
-    admin_port: u16,
-    set: &[String],
+    ports: Ports,
+    set: Vec<Entry>,
 ) -> Result<(BrokerConfig, LocalStore, Certificates), CliError> {
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let certificates = certs::ensure(&data.join("tls"), &host_name, SystemTime::now())
         .map_err(|cause| CliError::failed(format!("certificates: {cause}")))?;
     let file = |path: &Path| path.display().to_string();
     let own = [
-        ("listeners", format!("SSL://127.0.0.1:{port}")),
+        ("listeners", format!("SSL://127.0.0.1:{}", ports.kafka)),
         ("log.dirs", file(&data.join("log"))),
         ("ssl.keystore.location", file(&certificates.broker)),
         ("ssl.truststore.location", file(&certificates.ca)),
         ("ssl.client.auth", "required".to_owned()),
-        ("sluice.admin.listener", format!("https://127.0.0.1:{admin_port}")),
+        ("sluice.admin.listener", format!("https://127.0.0.1:{}", ports.admin)),
     ];
     let mut entries: Vec<Entry> =
         own.into_iter().map(|(name, value)| Entry { name: name.to_owned(), value, origin: ORIGIN }).collect();
-    entries.extend(from_environment(environment()));
-    entries.extend(from_flags(set).map_err(crate::config::ConfigError::from)?);
+    entries.extend(set);
     let config = BrokerConfig::from_entries(entries)?;
     let store = LocalStore::open(&data.join("cluster")).map_err(|cause| {
         CliError::failed(cause.to_string())
@@ -116,15 +132,7 @@ fn introduce(broker: &Broker, data: &Path, certificates: &Certificates) -> Resul
         plaintext: false,
     };
     let settings = Settings::new(&bootstrap, certificates);
-    let written = |name: &str, text: &str| {
-        let path = data.join(name);
-        let written = fs::write(&path, text);
-        written
-            .map(|()| path)
-            .map_err(|cause| CliError::failed(format!("cannot write {}: {cause}", data.join(name).display())))
-    };
-    let librdkafka = written("client.librdkafka.conf", &settings.librdkafka)?;
-    let java = written("client.properties", &settings.java)?;
+    let (librdkafka, java) = settings.write(data)?;
     // A profile is a convenience: where it cannot be written, flags still do.
     let profile = match profile.write(profile::DEV) {
         Ok(path) => format!("written to {}", path.display()),
@@ -135,13 +143,13 @@ fn introduce(broker: &Broker, data: &Path, certificates: &Certificates) -> Resul
 }
 
 /// Settings of the two families of clients.
-struct Settings {
-    librdkafka: String,
+pub(super) struct Settings {
+    pub(super) librdkafka: String,
     java: String,
 }
 
 impl Settings {
-    fn new(bootstrap: &str, certificates: &Certificates) -> Self {
+    pub(super) fn new(bootstrap: &str, certificates: &Certificates) -> Self {
         let (ca, client) = (certificates.ca.display(), certificates.client.display());
         Self {
             librdkafka: format!(
@@ -152,6 +160,18 @@ impl Settings {
                  ssl.keystore.type=PEM\nssl.keystore.location={client}\n"
             ),
         }
+    }
+
+    /// Writes both into `folder`: librdkafka's file and Java's.
+    pub(super) fn write(&self, folder: &Path) -> Result<(PathBuf, PathBuf), CliError> {
+        let written = |name: &str, text: &str| {
+            let path = folder.join(name);
+            match fs::write(&path, text) {
+                Ok(()) => Ok(path),
+                Err(cause) => Err(CliError::failed(format!("cannot write {}: {cause}", path.display()))),
+            }
+        };
+        Ok((written("client.librdkafka.conf", &self.librdkafka)?, written("client.properties", &self.java)?))
     }
 }
 
@@ -176,16 +196,16 @@ mod tests {
     #[test]
     fn a_folder_is_all_that_dev_needs() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (config, store, certificates) =
-            prepare(folder.path(), 0, 0, &["num.partitions=3".to_owned()]).expect("prepares");
+        let set = from_flags(&["num.partitions=3".to_owned()]).expect("a setting");
+        let (config, store, certificates) = prepare(folder.path(), Ports::ANY, set).expect("prepares");
         assert_eq!((config.settings.num_partitions, config.admin_address.as_str()), (3, "127.0.0.1:0"));
         assert_eq!(config.log_dir, folder.path().join("log"));
         assert_eq!(config.resolved.origin("listeners").to_string(), "sluice dev");
         assert!(certificates.client.is_file());
-        let error = prepare(folder.path(), 0, 0, &[]).expect_err("in use").to_string();
+        let error = prepare(folder.path(), Ports::ANY, Vec::new()).expect_err("in use").to_string();
         assert!(error.contains("--data FOLDER"), "{error}");
         drop(store);
-        prepare(folder.path(), 0, 0, &[]).expect("free again");
+        prepare(folder.path(), Ports::ANY, Vec::new()).expect("free again");
     }
 
     #[test]

@@ -16,19 +16,19 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// What is logged when `SLUICE_LOG` does not say otherwise.
-const DEFAULT_FILTER: &str = "info,zookeeper_client=warn";
+/// What a broker that serves others logs.
+pub(super) const SERVING: &str = "info,zookeeper_client=warn";
 
 /// The environment variable with a filter such as `info,sluice::net=debug`.
 const FILTER_VARIABLE: &str = "SLUICE_LOG";
 
-/// Starts logging for the rest of the process.
-pub(super) fn start(format: Option<LogFormat>) -> Result<(), CliError> {
+/// Starts logging for the rest of the process: what `SLUICE_LOG` says, or else `filter`.
+pub(super) fn start(format: Option<LogFormat>, filter: &str) -> Result<(), CliError> {
     let filter = match std::env::var(FILTER_VARIABLE) {
         Ok(filter) => {
             EnvFilter::try_new(&filter).map_err(|cause| CliError::usage(format!("{FILTER_VARIABLE}: {cause}")))?
         }
-        Err(_) => EnvFilter::new(DEFAULT_FILTER),
+        Err(_) => EnvFilter::new(filter),
     };
     let is_terminal = std::io::stderr().is_terminal();
     let colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

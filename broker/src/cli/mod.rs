@@ -12,6 +12,7 @@ mod broker;
 mod cluster;
 mod config;
 mod consume;
+mod demo;
 mod dev;
 mod error;
 mod gate;
@@ -55,6 +56,8 @@ enum Command {
     Broker(broker::Arguments),
     /// Run a broker on its own, to develop against: certificates and settings are made on the first start.
     Dev(dev::Arguments),
+    /// Watch real events pass a gate and a view, in a broker that is gone afterwards.
+    Demo(demo::Arguments),
     /// Create, list, describe and delete topics.
     #[command(subcommand)]
     Topic(topic::Command),
@@ -106,6 +109,7 @@ fn execute(arguments: Arguments, output: &Output) -> Result<(), CliError> {
     match arguments.command {
         Command::Broker(arguments) => broker::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Topic(command) => block_on(topic::run(command, cluster, output)),
         Command::Produce(arguments) => block_on(produce::run(arguments, cluster, output)),
         Command::Consume(arguments) => block_on(consume::run(arguments, cluster, output)),

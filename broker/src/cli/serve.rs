@@ -1,4 +1,4 @@
-//! Runs a broker in this process until it is told to end, or cannot go on.
+//! Runs a broker in this process until it is told to end, cannot go on, or is no longer needed.
 
 use std::sync::Arc;
 
@@ -9,14 +9,15 @@ use super::{error::CliError, output::say};
 use crate::{
     broker::{Broker, CompilerCommand},
     config::BrokerConfig,
-    coordination::Coordinator,
+    coordination::{Coordinator, Halt},
 };
 
-/// Starts a broker, says that it serves, and ends in order on SIGTERM or Ctrl-C. `serving` is called once it serves.
+/// Starts a broker, says that it serves, and ends in order on SIGTERM or Ctrl-C. `meanwhile` runs while it serves; when that
+/// has ended, so does the broker.
 pub(super) fn serve(
     config: BrokerConfig,
     coordinator: Arc<dyn Coordinator>,
-    serving: impl FnOnce(&Broker) -> Result<(), CliError>,
+    meanwhile: impl AsyncFnOnce(&Broker) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -41,12 +42,12 @@ pub(super) fn serve(
             }
         };
         say(format_args!("sluice: {broker}"));
-        serving(&broker)?;
-        let halted = tokio::select! {
-            () = told.end() => None,
-            halt = broker.halted() => Some(halt),
+        let end = tokio::select! {
+            () = told.end() => End::Told,
+            halt = broker.halted() => End::Halted(halt),
+            done = meanwhile(&broker) => End::Done(done),
         };
-        if halted.is_none() {
+        if matches!(end, End::Told) {
             say("sluice: ending, requests in flight are answered first; once more ends it at once");
         }
         let stop = tokio::spawn(broker.stop());
@@ -54,16 +55,25 @@ pub(super) fn serve(
             clean = stop => clean.unwrap_or(false),
             () = told.end() => false,
         };
-        match (halted, clean) {
-            (Some(halt), _) => Err(CliError::failed(format!("the broker cannot go on: {halt}"))),
-            (None, false) => Err(CliError::failed("the broker did not end in order")
+        match (end, clean) {
+            (End::Halted(halt), _) => Err(CliError::failed(format!("the broker cannot go on: {halt}"))),
+            (End::Done(Err(error)), _) => Err(error),
+            (End::Told | End::Done(Ok(())), false) => Err(CliError::failed("the broker did not end in order")
                 .hint("the next start checks its logs; nothing acknowledged is lost")),
-            (None, true) => {
+            (End::Told | End::Done(Ok(())), true) => {
                 say("sluice: ended in order");
                 Ok(())
             }
         }
     })
+}
+
+/// Why a broker ends.
+enum End {
+    Told,
+    Halted(Halt),
+    /// What it was needed for is over.
+    Done(Result<(), CliError>),
 }
 
 /// SIGTERM and SIGINT.

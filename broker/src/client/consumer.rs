@@ -96,6 +96,11 @@ impl Consumer {
         }
     }
 
+    /// The offset that is read next of a partition, if it is read.
+    pub fn position(&self, partition: i32) -> Option<i64> {
+        self.positions.get(&partition).map(|position| position.next)
+    }
+
     /// Whether everything that was there at the last fetch of each partition has been read.
     pub fn is_at_end(&self) -> bool {
         self.positions.values().all(|position| position.end.is_some_and(|end| position.next >= end))

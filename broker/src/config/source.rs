@@ -104,6 +104,7 @@ pub(super) static NOT_SETTINGS: &[&str] = &[
     "SLUICE_KEY",
     "SLUICE_LOG",
     "SLUICE_LOG_FORMAT",
+    "SLUICE_PLUGINS_DIR",
     "SLUICE_PROFILE",
     "SLUICE_WASM_FROM",
 ];
