@@ -137,3 +137,46 @@ fn whichever_call_fails_the_directory_fails_and_nothing_flushed_is_lost() {
         assert!(passing > 0, "{call:?} is never called");
     }
 }
+
+#[test]
+fn what_a_full_disk_made_us_cut_does_not_come_back_with_the_power() {
+    for seed in 0..40 {
+        let machine = Machine::new();
+        let (mut log, _) = machine.open(LogConfig { segment_ms: 1000, ..LogConfig::default() });
+        let mut sent = Sent::default();
+        sent.append(&mut log, &batch(0, RECORDS), 0);
+        machine.flush(&log).expect("durable");
+        machine.disk.fail(Call::Write, 0, io::ErrorKind::StorageFull);
+        let mut large = batch(0, 40);
+        large.header.base_sequence = RECORDS;
+        let refused = append(&mut log, &large, 0).expect_err("half of it was written");
+        assert!(matches!(refused, AppendError::NoSpace { .. }), "{refused}");
+        log.roll_if_due(support::NOW_MS + 1000).expect("rolled: nothing more is written behind what was cut");
+        sent.append(&mut log, &batch(1, RECORDS), 0);
+        machine.flush(&log).expect("durable");
+        machine.dir.checkpoint().expect("written down");
+        let machine = machine.after(Crash::Torn(seed));
+        sent.assert_log_is(&machine.open(config()).0, 2, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn a_log_emptied_by_retention_keeps_its_end_whenever_the_power_goes() {
+    for passing in 0..3 {
+        for seed in 0..40 {
+            let machine = Machine::new();
+            let (mut log, _) = machine.open(LogConfig { retention_ms: Some(1000), ..config() });
+            let mut sent = Sent::default();
+            for i in 0..3 {
+                sent.append(&mut log, &batch(i, RECORDS), 0);
+            }
+            machine.flush(&log).expect("durable");
+            assert_eq!(log.retain(support::NOW_MS + 5000).expect("kept").segments, 1);
+            machine.disk.fail(Call::SyncDir, passing, io::ErrorKind::Other);
+            let swept = machine.dir.sweep();
+            assert_eq!(swept.is_err(), passing < 2, "the sweep syncs the folder twice");
+            let (_, recovery) = machine.after(Crash::Torn(seed)).open(config());
+            assert_eq!(recovery.log_end, i64::from(3 * RECORDS), "{passing} syncs passed, seed {seed}");
+        }
+    }
+}
