@@ -166,10 +166,14 @@ impl Log {
         if recovered.folder_made {
             durability.folder_made();
         }
+        if recovered.names_new {
+            durability.names_changed();
+        }
+        if recovered.epochs_new {
+            durability.epochs_changed();
+        }
         if recovered.durable != tail {
             // What was just scanned may be in the page cache only.
-            durability.names_changed();
-            durability.epochs_changed();
             durability.sync()?;
         }
         reader.segments().iter().for_each(|segment| segment.close());

@@ -105,6 +105,10 @@ pub(crate) struct Recovered {
     pub(crate) snapshots: Snapshots,
     /// Up to where the log is known to be durable.
     pub(crate) durable: LogPoint,
+    /// Whether a segment may have no durable name.
+    pub(crate) names_new: bool,
+    /// Whether the leader epochs' checkpoint does not say what the batches say.
+    pub(crate) epochs_new: bool,
     /// Whether the folder's own files have still to be made durable.
     pub(crate) folder_made: bool,
     pub(crate) recovery: Recovery,
@@ -157,6 +161,8 @@ pub(crate) fn recover(folder: &Arc<Folder>, config: &LogConfig, now_ms: i64) -> 
         producers,
         snapshots,
         durable: scanned.durable,
+        names_new: scanned.names_new,
+        epochs_new: scanned.epochs_new,
         folder_made: files.metadata_absent,
         recovery: scanned.recovery,
     })
@@ -181,6 +187,8 @@ fn create(folder: &Arc<Folder>) -> Result<Recovered, OpenLogError> {
         producers: Producers::default(),
         snapshots: Snapshots::default(),
         durable: LogPoint { offset: 0, segment: 0, position: 0 },
+        names_new: true,
+        epochs_new: false,
         folder_made: true,
         recovery: Recovery {
             clean: true,
@@ -259,6 +267,8 @@ struct Scanned {
     segments: Vec<Arc<Segment>>,
     epochs: LeaderEpochs,
     durable: LogPoint,
+    names_new: bool,
+    epochs_new: bool,
     recovery: Recovery,
 }
 
@@ -298,6 +308,7 @@ fn trust(
     }
     let (segment, position) = end.segments.last().copied().unwrap_or_default();
     let log_end = end.log_end;
+    let epochs_new = recorded.is_none();
     let epochs = match recorded {
         Some(epochs) => epochs,
         None => epochs_of(folder, &segments)?,
@@ -306,6 +317,8 @@ fn trust(
         segments,
         epochs,
         durable: LogPoint { offset: log_end, segment, position },
+        names_new: false,
+        epochs_new,
         recovery: Recovery {
             clean: true,
             log_start: first,

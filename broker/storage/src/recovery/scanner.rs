@@ -81,11 +81,17 @@ impl<'a> Scanner<'a> {
         }
         self.drop_segments(&dropped)?;
         self.cut_tails(&logs[holding..])?;
+        let epochs_new = self.recorded.as_ref() != Some(&self.epochs);
         self.epochs.forget_before(log_start);
+        // A recovery point is written down when the segment it lies in has a durable name.
+        let named = self.point.map(|point| point.segment);
+        let names_new = named != self.segments.last().map(|segment| segment.base_offset);
         Ok(Scanned {
             segments: self.segments,
             epochs: self.epochs,
             durable: point,
+            names_new,
+            epochs_new,
             recovery: Recovery {
                 clean: false,
                 log_start,
