@@ -131,7 +131,7 @@ pub(super) async fn read(
 /// Hands a fact over. Once nobody listens the show is over, and whoever waits here is about to be dropped.
 async fn tell(facts: &mpsc::Sender<Fact>, fact: Fact) {
     if facts.send(fact).await.is_err() {
-        pending().await
+        pending::<()>().await;
     }
 }
 
