@@ -50,12 +50,12 @@ pub struct Instance<P: Plugin> {
 }
 
 impl<P: Plugin> Instance<P> {
-    /// Reads the configuration, JSON text; an empty one is `{}`. The error is what the operator reads.
+    /// Reads the configuration, JSON text; none, or `null`, is `{}`. The error is what the operator reads.
     pub fn init(kind: Kind, config: &str) -> Result<Self, String> {
         if !P::KINDS.contains(&kind) {
             return Err(format!("not a {kind}"));
         }
-        let text = if config.trim().is_empty() { "{}" } else { config };
+        let text = if matches!(config.trim(), "" | "null") { "{}" } else { config };
         let config = read(text).map_err(|e| format!("configuration: {e}"))?;
         P::check(&config, kind).map_err(|e| format!("configuration: {e}"))?;
         Ok(Self { kind, config })

@@ -195,7 +195,7 @@ impl<'a> Element<'a> {
     pub fn is_named(&self, name: &str) -> bool {
         self.name.is_some_and(|quoted| {
             let raw = &quoted[1..quoted.len() - 1];
-            raw == name || (raw.contains('\\') && unescape(quoted) == name)
+            raw == name || (raw.len() > name.len() && raw.contains('\\') && unescape(quoted) == name)
         })
     }
 }

@@ -42,27 +42,72 @@ pub(super) fn skip(text: &[u8], at: usize) -> usize {
 }
 
 fn skip_string(text: &[u8], at: usize) -> usize {
-    let mut at = at + 1;
-    loop {
-        match text[at] {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
+    let mut at = plain(text, at + 1);
+    while text[at] == b'\\' {
+        at = plain(text, at + 2);
     }
+    at + 1
+}
+
+/// The end of the run of bytes that starts at `at` and has no quote, backslash or control character.
+#[inline]
+fn plain(text: &[u8], at: usize) -> usize {
+    let ends = |word: u64| below(word, b' ') | equal(word, b'"') | equal(word, b'\\');
+    run(text, at, ends, |byte| matches!(byte, b'"' | b'\\' | 0..b' '))
+}
+
+/// The end of the run of bytes that starts at `at` and has no quote and no bracket of either kind.
+#[inline]
+fn unstructured(text: &[u8], at: usize) -> usize {
+    // One bit tells `[` from `{` and `]` from `}`; with that bit a quote stays a quote, and of other bytes only a control
+    // character becomes one, which text that was checked does not have.
+    let ends = |word: u64| {
+        let word = word | (EACH * 0x20);
+        equal(word, b'"') | equal(word, b'{') | equal(word, b'}')
+    };
+    run(text, at, ends, |byte| matches!(byte, b'"' | b'[' | b']' | b'{' | b'}'))
+}
+
+/// Goes over text eight bytes at a time, as most of it is neither the end of a string nor of a container, and a guest pays
+/// for each turn of a loop. In what `ends` gives, the lowest bit that is set belongs to the first byte that ends the run.
+#[inline]
+fn run(text: &[u8], mut at: usize, ends: impl Fn(u64) -> u64, is_end: impl Fn(&u8) -> bool) -> usize {
+    while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let found = ends(u64::from_le_bytes(*bytes));
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = text.get(at..).unwrap_or_default();
+    at + rest.iter().position(is_end).unwrap_or(rest.len())
+}
+
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// The top bit of each byte below `limit`. Of the bits above the first one some may be wrong.
+#[inline]
+fn below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(EACH * u64::from(limit)) & !word & (EACH << 7)
+}
+
+/// As [`below`], of each byte that is `byte`.
+#[inline]
+fn equal(word: u64, byte: u8) -> u64 {
+    below(word ^ (EACH * u64::from(byte)), 1)
 }
 
 fn skip_container(text: &[u8], mut at: usize) -> usize {
     let mut depth = 0;
     loop {
+        at = unstructured(text, at);
         match text[at] {
             b'"' => {
                 at = skip_string(text, at);
                 continue;
             }
             b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth -= 1,
-            _ => {}
+            _ => depth -= 1,
         }
         at += 1;
         if depth == 0 {
@@ -112,10 +157,10 @@ fn name(text: &[u8], at: usize) -> Checked {
 fn string(text: &[u8], at: usize) -> Checked {
     let mut at = at + 1;
     loop {
+        at = plain(text, at);
         match text.get(at) {
             Some(b'"') => return Ok(at + 1),
             Some(b'\\') => at = escape(text, at + 1)?,
-            Some(b' '..) => at += 1,
             Some(_) => return Err(Error { at, expected: "no control character in a string" }),
             None => return Err(Error { at, expected: "a closing quote" }),
         }
