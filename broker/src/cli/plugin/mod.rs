@@ -1,5 +1,7 @@
 //! `sluice plugin`: from a crate to a plugin that the cluster has.
 
+mod build;
+mod new;
 mod push;
 
 use clap::Subcommand;
@@ -16,6 +18,10 @@ use crate::admin::shapes::{PluginInfo, PluginKind};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Make a new plugin's crate, which builds and passes its test.
+    New(new::Arguments),
+    /// Build a plugin's crate into a component.
+    Build(build::Arguments),
     /// Push a plugin to the cluster, where it gets the next version of its name.
     Push(push::Arguments),
     /// List the cluster's plugins, each version.
@@ -31,6 +37,8 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command, cluster: ClusterArguments, output: &Output) -> Result<(), CliError> {
     match command {
+        Command::New(arguments) => new::run(&arguments, output),
+        Command::Build(arguments) => build::run(&arguments, output),
         Command::Push(arguments) => push::run(&arguments, cluster, output),
         Command::List => block_on(list(cluster, output)),
         Command::Remove { name, version } => block_on(remove(&name, version, cluster)),
@@ -70,4 +78,9 @@ fn kinds(kinds: &[PluginKind]) -> String {
         PluginKind::View => "view",
     };
     kinds.iter().map(word).collect::<Vec<_>>().join(",")
+}
+
+/// A message of the kit's, whose further lines are indented already, as [`CliError`] wants it.
+fn unindented(message: &str) -> String {
+    message.replace("\n  ", "\n")
 }

@@ -31,8 +31,7 @@ pub(super) fn run(arguments: &Arguments, cluster: ClusterArguments, output: &Out
     let (name, path) = match &arguments.file {
         Some(path) => (name_of(path)?, path.clone()),
         None => {
-            let built =
-                sluice_plugin_kit::build(Path::new(".")).map_err(|cause| CliError::failed(cause.to_string()))?;
+            let built = sluice_plugin_kit::build(Path::new("."))?;
             (built.name, built.path)
         }
     };
