@@ -1,15 +1,21 @@
 //! What the command says when it cannot do what it was asked: the cause, and the next step.
 
 use std::{
+    error::Error,
     io::{self, Write as _},
     process::ExitCode,
 };
 
 use sluice_protocol::ErrorCode;
+use sluice_storage::OpenError;
 
 use crate::{
+    admin::AdminError,
+    broker::BrokerError,
     client::{ClientError, ClientTlsError, SPEAKS_TLS},
     config::ConfigError,
+    coordination::{Halt, StartError},
+    net::BindError,
 };
 
 /// A command that ends without having done everything.
@@ -99,6 +105,66 @@ impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self::failed(format!("the configuration does not work\n{error}")).hint("see: sluice config keys")
     }
+}
+
+impl From<BrokerError> for CliError {
+    fn from(error: BrokerError) -> Self {
+        let hint = match &error {
+            BrokerError::Bind(BindError::Listen { .. }) => {
+                Some("who has that port? choose another in `listeners`, for `sluice dev` with --port")
+            }
+            BrokerError::Admin(AdminError::Listen { .. }) => {
+                Some("who has that port? choose another in `sluice.admin.listener`, for `sluice dev` with --admin-port")
+            }
+            BrokerError::Bind(BindError::Tls { .. }) | BrokerError::Admin(AdminError::Tls(_)) => {
+                Some("see: sluice config keys ssl.")
+            }
+            BrokerError::LogDir(OpenError::Locked { .. }) => {
+                Some("end the other broker, or choose another folder in `log.dirs`")
+            }
+            BrokerError::LogDir(OpenError::OtherCluster { .. })
+            | BrokerError::Coordination(StartError::Halted(Halt::OtherCluster { .. })) => Some(
+                "is `zookeeper.connect` right? a folder keeps to its cluster; for a new one choose another in `log.dirs`",
+            ),
+            BrokerError::LogDir(OpenError::OtherBroker { .. }) => {
+                Some("is `broker.id` right? a folder keeps to its broker")
+            }
+            BrokerError::Coordination(StartError::Unreachable { .. }) => {
+                Some("does it run there? see: sluice config keys zookeeper.")
+            }
+            BrokerError::Coordination(StartError::Halted(Halt::AnotherServes { .. })) => Some(
+                "end that one first, or give this one a cluster of its own: a path at the end of `zookeeper.connect`",
+            ),
+            BrokerError::Coordination(StartError::Halted(Halt::IdInUse { .. })) => {
+                Some("give this broker another `broker.id`")
+            }
+            BrokerError::LogDir(_)
+            | BrokerError::Coordination(StartError::Halted(_))
+            | BrokerError::Logs(_)
+            | BrokerError::Plugins(_)
+            | BrokerError::Random(_) => None,
+        };
+        let said = Self::failed(with_causes(&error));
+        match hint {
+            Some(hint) => said.hint(hint),
+            None => said,
+        }
+    }
+}
+
+/// An error and what lies behind it, as far as it does not say so itself.
+fn with_causes(error: &dyn Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            said.push_str(": ");
+            said.push_str(&text);
+        }
+        cause = error.source();
+    }
+    said
 }
 
 /// What usually lies behind a connection that cannot be made.

@@ -32,7 +32,7 @@ pub(super) fn serve(
         let abort = start.abort_handle();
         let broker = tokio::select! {
             started = start => match started {
-                Ok(started) => started.map_err(|cause| CliError::failed(cause.to_string()))?,
+                Ok(started) => started?,
                 Err(cause) => return Err(CliError::failed(format!("starting failed: {cause}"))),
             },
             () = told.end() => {

@@ -107,3 +107,20 @@ fn a_binding_that_cannot_be_says_why() {
         assert!(error.contains(expected), "{line}: {error}");
     }
 }
+
+#[test]
+fn a_broker_that_does_not_start_says_what_to_do() {
+    use crate::broker::BrokerError;
+    use crate::coordination::{Halt, StartError};
+    use crate::net::{BindError, ListenerName};
+
+    let check = |error: BrokerError, expected: &str| {
+        let said = CliError::from(error).to_string();
+        assert!(said.contains(expected), "{said}");
+    };
+    let cause = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+    let listener = ListenerName::new("SSL");
+    check(BindError::Listen { listener, address: "h:1".to_owned(), cause }.into(), "--port");
+    check(StartError::Halted(Halt::AnotherServes { serving: 2 }).into(), "broker 2 is serving\n  end that one first");
+    check(StartError::Halted(Halt::IdInUse { id: 1 }).into(), "another `broker.id`");
+}
