@@ -14,7 +14,7 @@ use sluice_cluster::{Image, Topic};
 use sluice_protocol::{ErrorCode, Uuid};
 use sluice_storage::{Log, LogDir, MarkCleanError, OpenLogError, PartitionDir};
 
-use super::{Partition, PartitionConfig};
+use super::{Led, Partition, PartitionConfig};
 use crate::coordination::Metadata;
 use crate::plugins::GateMarks;
 use crate::slow;
@@ -202,7 +202,7 @@ impl Manager {
         }
         let flusher = self.dir.flusher().clone();
         let gate = self.marks.of(topic.id);
-        Ok(Partition::lead(self.config.node_id, topic, index, registration, log, config, gate, flusher))
+        Ok(Partition::lead(self.config.node_id, Led { topic, index, registration }, log, config, gate, flusher))
     }
 
     fn remove(&self, stray: &PartitionDir) {

@@ -59,6 +59,13 @@ pub(crate) struct Partition {
     wake: Wake,
 }
 
+/// Which partition is led, and as what.
+struct Led<'a> {
+    topic: &'a Topic,
+    index: i32,
+    registration: &'a PartitionRegistration,
+}
+
 /// How a batch comes to the log: what stood between the producer and it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passed {
@@ -86,14 +93,13 @@ impl Partition {
     /// Serves `log` as the leader of a partition.
     fn lead(
         node_id: i32,
-        topic: &Topic,
-        index: i32,
-        registration: &PartitionRegistration,
+        led: Led<'_>,
         log: Log,
         config: PartitionConfig,
         gate: Arc<GateMark>,
         flusher: Flusher,
     ) -> Arc<Self> {
+        let Led { topic, index, registration } = led;
         let reader = log.reader();
         let (log_end, durable) = (reader.log_end_offset(), reader.durable_offset());
         let counts = match config.log.flush_mode {
