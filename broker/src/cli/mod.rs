@@ -4,8 +4,8 @@
 //! error names its cause and the next step. Exit codes: 0 done, 1 failed, 2 not called as it wants to be, 3 unhealthy.
 //!
 //! Topics and records go over Kafka's protocol ([`crate::client`]); plugins, gates and views over the admin API
-//! ([`admin_client`]). Where the cluster is, and how to get in, comes from flags, the environment or a profile
-//! ([`cluster`]).
+//! (`admin_client`). Where the cluster is, and how to get in, comes from flags, the environment or a profile
+//! (`cluster`).
 
 mod admin_client;
 mod broker;

@@ -44,7 +44,7 @@ keys! {
 
         /// The longest request in bytes; one that announces more is not read and its connection is closed.
         socket_request_max_bytes: usize = "socket.request.max.bytes", Kind::POSITIVE, Some("104857600");
-        /// Connections in all. At the limit the next one waits until somebody leaves. Each takes a file descriptor and, with TLS, about 50 KiB.
+        /// Connections in all. At the limit the next one waits until somebody leaves. Each takes a file descriptor and, while it is idle, about 20 KiB.
         max_connections: usize = "max.connections", Kind::POSITIVE, Some("10000");
         /// Connections from one address. One more is closed at once.
         max_connections_per_ip: usize = "max.connections.per.ip", Kind::POSITIVE, Some("2147483647");
