@@ -102,7 +102,7 @@ async fn shutting_down_answers_what_was_started_and_no_more() {
     } {}
     started.recv().await.expect("the other one");
 
-    let down = tokio::spawn(broker.running.shut_down(Duration::from_millis(500)));
+    let down = tokio::spawn(broker.running.shut_down(Duration::from_secs(2)));
     assert_eq!(quiet.until_closed().await, b"", "nothing to wait for");
     toy.release(b'1');
     assert_eq!(busy.receive().await, b"1", "answered within the grace");
