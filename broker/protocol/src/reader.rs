@@ -19,6 +19,8 @@ pub struct Reader {
     /// Where reading ends: the frame's end, or that of the tagged field being read.
     end: usize,
     budget: usize,
+    /// Bytes that may be left over when the message has been read.
+    forgiven: usize,
 }
 
 /// Why a frame cannot be read.
@@ -74,7 +76,7 @@ impl Reader {
     pub fn new(frame: Chunks) -> Self {
         let end = frame.len();
         let budget = end.saturating_mul(BYTES_ALLOCATED_PER_BYTE);
-        let mut reader = Self { frame, piece: 0, offset: 0, position: 0, end, budget };
+        let mut reader = Self { frame, piece: 0, offset: 0, position: 0, end, budget, forgiven: 0 };
         reader.leave_spent_pieces();
         reader
     }
@@ -85,10 +87,15 @@ impl Reader {
         self.end - self.position
     }
 
+    /// Lets up to so many bytes stand behind the message, for a client that is known to leave them there.
+    pub fn forgive_trailing(&mut self, bytes: usize) {
+        self.forgiven = bytes;
+    }
+
     /// That everything was read.
     pub fn finish(&self) -> Result<(), DecodeError> {
         match self.remaining() {
-            0 => Ok(()),
+            left if left <= self.forgiven => Ok(()),
             left => Err(DecodeError::Trailing { left }),
         }
     }

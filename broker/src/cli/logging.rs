@@ -17,7 +17,7 @@ pub(super) enum LogFormat {
 }
 
 /// What a broker that serves others logs.
-pub(super) const SERVING: &str = "info,zookeeper_client=warn";
+pub(super) const SERVING: &str = crate::coordination::zookeeper::LOG_FILTER;
 
 /// The environment variable with a filter such as `info,sluice::net=debug`.
 const FILTER_VARIABLE: &str = "SLUICE_LOG";

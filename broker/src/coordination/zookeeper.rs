@@ -77,6 +77,9 @@ pub struct ConnectStringError {
     pub reason: &'static str,
 }
 
+/// What the log shows unless told otherwise: of the client its warnings, since each step of a session is said here.
+pub(crate) const LOG_FILTER: &str = "info,zookeeper_client=warn";
+
 /// ZooKeeper's own port, when none is named.
 const DEFAULT_PORT: u16 = 2181;
 
