@@ -77,7 +77,7 @@ public final class Client {
     }
 
     private static void consume(Properties reach, String topic, int count) {
-        reach.put("fetch.max.wait.ms", "100");
+        reach.put("fetch.max.wait.ms", "50");
         reach.put("enable.auto.commit", "false");
         try (var consumer = new KafkaConsumer<>(reach, new StringDeserializer(), new StringDeserializer())) {
             TopicPartition partition = new TopicPartition(topic, 0);

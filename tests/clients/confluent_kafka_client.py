@@ -41,7 +41,7 @@ elif verb == "produce":
     for number in sorted(reports):
         print(reports[number])
 elif verb == "consume":
-    consumer = Consumer(reach | {"group.id": "unused", "enable.auto.commit": False, "check.crcs": True})
+    consumer = Consumer(reach | {"group.id": "unused", "enable.auto.commit": False, "check.crcs": True, "fetch.wait.max.ms": 50})
     consumer.assign([TopicPartition(topic, 0, 0)])
     for _ in range(int(argument)):
         message = consumer.poll(30)

@@ -34,7 +34,7 @@ elif verb == "produce":
         except KafkaError as error:
             print(f"{type(error).__name__}: {error}")
 elif verb == "consume":
-    consumer = KafkaConsumer(**reach, enable_auto_commit=False, check_crcs=True, fetch_max_wait_ms=100)
+    consumer = KafkaConsumer(**reach, enable_auto_commit=False, check_crcs=True, fetch_max_wait_ms=50)
     partition = TopicPartition(topic, 0)
     consumer.assign([partition])
     consumer.seek(partition, 0)

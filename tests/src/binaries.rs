@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// The `sluice` binary: what `SLUICE_BIN` names (`make test` sets it), else built now.
-pub(crate) fn sluice() -> &'static Path {
+pub fn sluice_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match env::var_os("SLUICE_BIN") {
         Some(binary) if Path::new(&binary).is_file() => binary.into(),
@@ -36,7 +36,7 @@ pub(crate) fn checkout() -> &'static Path {
 }
 
 /// Where cargo builds: this test runs from `<target>/debug/deps/`.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let test = env::current_exe().expect("a test knows its own file");
     test.ancestors().nth(3).expect("cargo puts tests three folders deep").to_owned()
 }

@@ -8,27 +8,31 @@
 //!     .gate() .view()        what is bound, through the command line as a user would
 //!     .stored()              what is in the segment files
 //! ```
-//! In reading order: [`sluice`](Sluice), `process`, `zookeeper`, `certificates`, `binaries`, `run`, [`clients`], `stored`.
+//! In reading order: [`sluice`](Sluice), `process`, `zookeeper`, `certificates`, `binaries`, `bindings`, `run`, [`clients`], `stored`.
 //! Nothing here sleeps: each wait is for an event and has a limit, after which the test fails and shows what the processes
 //! said.
 #![forbid(unsafe_code)]
 
 mod binaries;
+mod bindings;
 mod certificates;
 pub mod clients;
-mod earthquakes;
+mod dev;
+mod examples;
 mod process;
 mod run;
 mod sluice;
 mod stored;
 mod zookeeper;
 
-pub use binaries::plugin_file;
+pub use binaries::{plugin_file, sluice_binary};
+pub use bindings::Plugin;
 pub use certificates::{Certificates, Identity};
-pub use earthquakes::{earthquakes, earthquakes_file};
+pub use dev::Dev;
+pub use examples::{earthquakes, earthquakes_file, walkthrough_file};
 pub use process::Process;
 pub use run::{Ran, run};
-pub use sluice::{Plugin, Sluice, SluiceBuilder};
+pub use sluice::{Sluice, SluiceBuilder};
 pub use stored::stored_batches;
 pub use zookeeper::ZooKeeper;
 

@@ -13,6 +13,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 /// Lines shown of a process when its test failed: its last words, not its life.
 const LINES_SHOWN: usize = 60;
 
+/// Cargo points the loader at libraries that its builds made, the newest librdkafka among them; kcat is to have Debian's.
+pub(crate) const CARGO_LIBRARIES: &str = "LD_LIBRARY_PATH";
+
 /// A child process of a test.
 #[derive(Debug)]
 pub struct Process {
@@ -40,6 +43,7 @@ impl Process {
     pub fn spawn(name: impl Into<String>, command: &mut Command) -> Self {
         let name = name.into();
         let mut child = command
+            .env_remove(CARGO_LIBRARIES)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -112,7 +116,11 @@ impl Process {
     #[track_caller]
     pub fn await_end(&mut self, within: Duration) -> ExitStatus {
         match ended_within(&mut self.child, within) {
-            Some(status) => status,
+            Some(status) => {
+                // Its last words may still be on their way.
+                self.find_line(within, |_| None::<()>);
+                status
+            }
             None => panic!("{} still runs; it said:\n{}", self.name, self.said()),
         }
     }

@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::process::ended_within;
+use crate::process::{CARGO_LIBRARIES, ended_within};
 
 /// What a command that ended left behind.
 #[derive(Debug)]
@@ -28,6 +28,13 @@ impl Ran {
     pub fn ok(self) -> String {
         assert!(self.status.success(), "{} ended with {}:\n{}{}", self.shown, self.status, self.stdout, self.stderr);
         self.stdout
+    }
+
+    /// Its stderr, given that it succeeded: what it had to complain about.
+    #[track_caller]
+    pub fn stderr_of_success(self) -> String {
+        assert!(self.status.success(), "{} ended with {}:\n{}{}", self.shown, self.status, self.stdout, self.stderr);
+        self.stderr
     }
 
     /// Its stderr, given that it failed with `code`.
@@ -54,7 +61,8 @@ impl Ran {
 #[track_caller]
 pub fn run(command: &mut Command, input: &[u8], within: Duration) -> Ran {
     let shown = format!("{command:?}");
-    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let spawned =
+        command.env_remove(CARGO_LIBRARIES).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.unwrap_or_else(|error| panic!("{shown} does not start: {error}"));
     let mut stdin = child.stdin.take().expect("it was piped");
     let stdout = child.stdout.take().expect("it was piped");

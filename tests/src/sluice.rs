@@ -6,12 +6,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::clients::{Connection, Java, Kcat, Python, PythonClient, Rdkafka};
-use crate::{Certificates, PATIENCE, Process, Ran, ZooKeeper, binaries, run};
+use crate::{Certificates, PATIENCE, Plugin, Process, Ran, ZooKeeper, binaries, run};
 
 /// A running broker. Dropping it ends all its processes; after a failure they are heard first.
 #[derive(Debug)]
@@ -38,27 +39,6 @@ struct Serving {
 #[derive(Debug, Default)]
 pub struct SluiceBuilder {
     settings: BTreeMap<String, String>,
-}
-
-/// A plugin to bind, with its configuration.
-#[derive(Debug, Clone)]
-pub struct Plugin {
-    name: String,
-    config: String,
-    options: Vec<String>,
-}
-
-impl Plugin {
-    /// The plugin of that name, the newest version pushed, configured by this JSON text.
-    pub fn new(name: &str, config: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), config: config.into(), options: Vec::new() }
-    }
-
-    /// A further option of `gate set` or `view create`, such as `--on-error=pass`.
-    pub fn option(mut self, option: &str) -> Self {
-        self.options.push(option.to_owned());
-        self
-    }
 }
 
 impl SluiceBuilder {
@@ -191,7 +171,10 @@ impl Sluice {
             text
         });
         fs::write(&config, text).expect("the temporary folder can be written");
-        Process::spawn("sluice broker", Command::new(binaries::sluice()).args(["broker", "--config"]).arg(config))
+        Process::spawn(
+            "sluice broker",
+            Command::new(binaries::sluice_binary()).args(["broker", "--config"]).arg(config),
+        )
     }
 
     /// Changes a setting for the next start.
@@ -201,13 +184,34 @@ impl Sluice {
 
     /// Runs the `sluice` command line against this broker.
     pub fn cli<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
-        let mut command = Command::new(binaries::sluice());
+        let mut command = Command::new(binaries::sluice_binary());
         command.args(arguments).current_dir(self.folder());
         command.args(["--bootstrap-server", self.bootstrap(), "--admin", self.admin()]);
         command.arg("--ca").arg(&self.certificates.ca);
         command.arg("--cert").arg(&self.certificates.client.certificate);
         command.arg("--key").arg(&self.certificates.client.key);
         run(&mut command, b"", PATIENCE)
+    }
+
+    /// A counter or gauge of `/metrics`, summed over the lines that hold `label`.
+    #[track_caller]
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        let text = Connection::metrics(self).expect("the admin listener answers");
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until a metric is at least `least`, and gives what it then was.
+    #[track_caller]
+    pub fn await_metric(&self, name: &str, label: &str, least: f64) -> f64 {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let value = self.metric(name, label);
+            if value >= least {
+                return value;
+            }
+            assert!(Instant::now() < until, "{name} of {label} is {value}, not {least}");
+        }
     }
 
     /// Creates a topic.
@@ -238,14 +242,20 @@ impl Sluice {
     /// Puts a gate on a topic.
     #[track_caller]
     pub fn gate(&self, topic: &str, plugin: &Plugin) {
-        let bound = ["gate", "set", topic, "--plugin", &plugin.name, "--config", &plugin.config];
+        let bound = ["gate", "set", topic, "--plugin", plugin.name(), "--config", &plugin.config];
         self.cli(bound.into_iter().chain(plugin.options.iter().map(String::as_str))).ok();
+    }
+
+    /// Takes a topic's gate away.
+    #[track_caller]
+    pub fn ungate(&self, topic: &str) {
+        self.cli(["gate", "remove", topic]).ok();
     }
 
     /// Creates a view of a topic.
     #[track_caller]
     pub fn view(&self, view: &str, base: &str, plugin: &Plugin) {
-        let bound = ["view", "create", view, "--of", base, "--plugin", &plugin.name, "--config", &plugin.config];
+        let bound = ["view", "create", view, "--of", base, "--plugin", plugin.name(), "--config", &plugin.config];
         self.cli(bound.into_iter().chain(plugin.options.iter().map(String::as_str))).ok();
     }
 

@@ -30,38 +30,24 @@ impl Connection {
 
     /// Opens one as someone else, or as nobody.
     pub fn open_as(sluice: &Sluice, identity: Option<&Identity>) -> io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_file(&sluice.certificates.ca).expect("the CA is PEM"))
-            .expect("the CA is sound");
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has TLS 1.2 and 1.3")
-            .with_root_certificates(roots);
-        let config = match identity {
-            None => config.with_no_client_auth(),
-            Some(identity) => {
-                let chain = vec![CertificateDer::from_pem_file(&identity.certificate).expect("a certificate is PEM")];
-                let key = PrivateKeyDer::from_pem_file(&identity.key).expect("a key is PEM");
-                config.with_client_auth_cert(chain, key).expect("they belong together")
-            }
-        };
-        let name = ServerName::try_from("127.0.0.1").expect("it is an address");
-        let mut session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-        let mut socket = Self::plain(sluice)?;
-        while session.is_handshaking() {
-            session.complete_io(&mut socket)?;
-        }
-        Ok(Self { stream: StreamOwned::new(session, socket), correlation_id: 0 })
+        let stream = secured(sluice, identity, Self::plain(sluice)?)?;
+        Ok(Self { stream, correlation_id: 0 })
+    }
+
+    /// What the broker's `/metrics` says.
+    pub fn metrics(sluice: &Sluice) -> io::Result<String> {
+        let host = sluice.admin().trim_start_matches("https://");
+        let mut stream = secured(sluice, Some(&sluice.certificates.client), tcp(host)?)?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        stream.flush()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// A TCP connection to the broker's TLS port, for bytes that are no TLS.
     pub fn plain(sluice: &Sluice) -> io::Result<TcpStream> {
-        let socket = TcpStream::connect(sluice.bootstrap())?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        socket.set_nodelay(true)?;
-        Ok(socket)
+        tcp(sluice.bootstrap())
     }
 
     /// Asks and waits for the answer.
@@ -92,6 +78,11 @@ impl Connection {
         answer
     }
 
+    /// How many requests were sent: the number of the last.
+    pub fn sent(&self) -> i32 {
+        self.correlation_id
+    }
+
     /// Sends bytes as they are.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
@@ -120,4 +111,40 @@ impl Connection {
             Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
         }
     }
+}
+
+fn tcp(address: &str) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+/// Shakes hands over a socket, trusting the cluster's authority.
+fn secured(
+    sluice: &Sluice,
+    identity: Option<&Identity>,
+    mut socket: TcpStream,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&sluice.certificates.ca).expect("the CA is PEM")).expect("the CA is sound");
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has TLS 1.2 and 1.3")
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        Some(identity) => {
+            let chain = vec![CertificateDer::from_pem_file(&identity.certificate).expect("a certificate is PEM")];
+            let key = PrivateKeyDer::from_pem_file(&identity.key).expect("a key is PEM");
+            config.with_client_auth_cert(chain, key).expect("they belong together")
+        }
+    };
+    let name = ServerName::try_from("127.0.0.1").expect("it is an address");
+    let mut session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut socket)?;
+    }
+    Ok(StreamOwned::new(session, socket))
 }

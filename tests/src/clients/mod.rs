@@ -2,6 +2,7 @@
 //!
 //! All but the raw connection are other people's code, run as they come: they are what "compatible" means.
 
+pub mod calls;
 mod connection;
 mod java;
 mod kcat;

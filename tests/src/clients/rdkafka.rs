@@ -128,6 +128,13 @@ impl<'a> Rdkafka<'a> {
         records
     }
 
+    /// The names of all topics.
+    pub fn topics(&self) -> Vec<String> {
+        let consumer: BaseConsumer = self.config.create().expect("librdkafka takes the settings");
+        let metadata = consumer.fetch_metadata(None, PATIENCE).expect("the broker says what it has");
+        metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+    }
+
     /// A consumer of one partition, without a group.
     pub fn consumer(&self, topic: &str, partition: i32, from: Offset) -> BaseConsumer {
         let mut config = self.config.clone();

@@ -1,4 +1,4 @@
-//! The events of `examples/earthquakes.jsonl`, for tests that want real records.
+//! What `examples/` has for tests: a week of real events, and the walkthrough.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,4 +14,9 @@ pub fn earthquakes_file() -> PathBuf {
 pub fn earthquakes() -> Vec<String> {
     let text = fs::read_to_string(earthquakes_file()).expect("the examples are part of the checkout");
     text.lines().map(str::to_owned).collect()
+}
+
+/// The walkthrough, a script.
+pub fn walkthrough_file() -> PathBuf {
+    checkout().join("examples/walkthrough")
 }
