@@ -86,7 +86,6 @@ pub fn build(dir: &Path) -> Result<Built, BuildError> {
 struct Package {
     name: String,
     target_dir: PathBuf,
-    workspace: PathBuf,
 }
 
 impl Package {
@@ -98,14 +97,13 @@ impl Package {
             return Err(BuildError::Cargo(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
         let metadata: Value = serde_json::from_slice(&output.stdout).map_err(unexpected)?;
-        let path = |key: &str| metadata[key].as_str().map(PathBuf::from).ok_or_else(|| unexpected(format!("no {key}")));
+        let target_dir = metadata["target_directory"].as_str().map(PathBuf::from);
         let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
         let package = packages.iter().find(|package| is_path(&package["manifest_path"], manifest));
         let name = package.and_then(|package| package["name"].as_str());
         Ok(Self {
             name: name.ok_or_else(|| BuildError::NotAPackage(manifest.to_owned()))?.to_owned(),
-            target_dir: path("target_directory")?,
-            workspace: path("workspace_root")?,
+            target_dir: target_dir.ok_or_else(|| unexpected("no target_directory"))?,
         })
     }
 
@@ -118,7 +116,7 @@ impl Package {
         for setting in ["lto='fat'", "codegen-units=1", "panic='abort'", "debug=false"] {
             cargo.arg("--config").arg(format!("profile.release.{setting}"));
         }
-        cargo.arg("--config").arg(format!("target.{TARGET}.rustflags={}", self.flags(compiler)));
+        cargo.arg("--config").arg(format!("target.{TARGET}.rustflags={}", flags(compiler)));
         compiler.apply(&mut cargo);
         // Meant for the machine that compiles, or, as incremental compilation, at odds with optimising as a whole.
         for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_INCREMENTAL"] {
@@ -132,20 +130,20 @@ impl Package {
         let module = output.stdout.split(|byte| *byte == b'\n').find_map(|line| module_of(line, manifest));
         module.ok_or_else(|| BuildError::NotAModule(self.name.clone()))
     }
+}
 
-    /// As a TOML list: SIMD, which the broker's engine has, and no paths of this machine.
-    fn flags(&self, compiler: &Compiler) -> Value {
-        let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-        let cargo_home = cargo_home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
-        let paths = [
-            (Some(self.workspace.clone()), "/plugin"),
-            (cargo_home.map(|home| home.join("registry/src")), "/crates"),
-            (compiler.source(), "/rustc"),
-        ];
-        let paths = paths.into_iter().filter_map(|(from, to)| Some((from?, to)));
-        let remapped = paths.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
-        ["-Ctarget-feature=+simd128".to_owned()].into_iter().chain(remapped).collect()
-    }
+/// As a TOML list: SIMD, which the broker's engine has, and no paths of this machine. The same for every plugin, so that
+/// what plugins share is compiled once in a target folder; cargo names a workspace's own files relative to it anyway.
+fn flags(compiler: &Compiler) -> Value {
+    let home = std::env::home_dir();
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| home.as_ref().map(|home| home.join(".cargo")));
+    // Of several that fit a path the last one counts.
+    let paths =
+        [(home, "~"), (cargo_home.map(|home| home.join("registry/src")), "/crates"), (compiler.source(), "/rustc")];
+    let paths = paths.into_iter().filter_map(|(from, to)| Some((from?, to)));
+    let remapped = paths.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    ["-Ctarget-feature=+simd128".to_owned()].into_iter().chain(remapped).collect()
 }
 
 /// cargo, as whoever runs us runs it.
