@@ -145,7 +145,7 @@ fn check_python(client: PythonClient) {
     check_every_codec(
         |sluice, topic| sluice.python(client).create_topic(topic, 1),
         |sluice, topic, codec, sent| {
-            check_offsets(&sluice.python(client).produce(topic, codec, sent).lines(), sent.len())
+            check_offsets(&sluice.python(client).produce(topic, codec, sent).lines(), sent.len());
         },
         |sluice, topic, count| sluice.python(client).consume(topic, count),
     );
