@@ -10,7 +10,7 @@ demo: ## real earthquakes through a gate and a view, shown in this terminal, unt
 	@scripts/prerequisites demo && scripts/build-plugins && cargo run --release -q -p sluice -- demo
 
 test: ## every test: real brokers, a real ZooKeeper, kcat, librdkafka, Python and Java clients
-	@scripts/prerequisites test && scripts/build-plugins && cargo build -q -p sluice && cargo test --workspace
+	@scripts/prerequisites test && scripts/build-plugins && cargo test -q --workspace --no-run && cargo test --workspace
 
 lint: ## formatting, clippy with warnings as errors, and the rules of the house (tidy)
 	@cargo fmt --all --check && cargo clippy -q --workspace --all-targets -- -D warnings && cargo test -q -p sluice-tests --test tidy
