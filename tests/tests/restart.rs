@@ -67,7 +67,7 @@ fn check_kill(records: usize, killed_after: usize) {
     }
     let before = producer.await_deliveries(killed_after);
     sluice.kill();
-    println!("killed after {before} of {records} reports");
+    eprintln!("killed after {before} of {records} reports");
     sluice.restart();
     let deliveries = producer.flush();
     assert_eq!(deliveries.len(), records, "every record has its report");
