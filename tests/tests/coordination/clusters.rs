@@ -35,7 +35,7 @@ const CASES: &[(&str, Case)] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn clusters_on_the_local_service() {
     for (name, case) in CASES {
-        println!("{name}");
+        eprintln!("{name}");
         case(Ground::local()).await;
     }
 }
@@ -44,7 +44,7 @@ async fn clusters_on_the_local_service() {
 async fn clusters_on_zookeeper() {
     let server = sluice_tests::ZooKeeper::start();
     for (name, case) in CASES {
-        println!("{name}");
+        eprintln!("{name}");
         case(Ground::zookeeper(&server, name)).await;
     }
 }

@@ -119,7 +119,7 @@ async fn a_broker_restarted_right_after_it_was_killed_does_not_wait_for_its_old_
     settings.coordinator = Arc::clone(&again.coordinator);
     let since = Instant::now();
     let broker = settings.start().await;
-    println!("started again after {:?}", since.elapsed());
+    eprintln!("started again after {:?}", since.elapsed());
     assert!(since.elapsed() < Duration::from_secs(10), "half the old session: {:?}", since.elapsed());
     assert!(broker.registration.broker_epoch > before.broker_epoch, "{before:?} {:?}", broker.registration);
     assert!(broker.metadata.image().topic("orders").is_some());

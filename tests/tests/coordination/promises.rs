@@ -27,7 +27,7 @@ const CASES: &[(&str, Case)] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn the_local_service_keeps_its_promises() {
     for (name, case) in CASES {
-        println!("{name}");
+        eprintln!("{name}");
         case(Ground::local()).await;
     }
 }
@@ -36,7 +36,7 @@ async fn the_local_service_keeps_its_promises() {
 async fn zookeeper_keeps_its_promises() {
     let server = sluice_tests::ZooKeeper::start();
     for (name, case) in CASES {
-        println!("{name}");
+        eprintln!("{name}");
         case(Ground::zookeeper(&server, name)).await;
     }
 }
