@@ -56,8 +56,8 @@ impl<P: Plugin> Instance<P> {
             return Err(format!("not a {kind}"));
         }
         let text = if matches!(config.trim(), "" | "null") { "{}" } else { config };
-        let config = read(text).map_err(|e| format!("configuration: {e}"))?;
-        P::check(&config, kind).map_err(|e| format!("configuration: {e}"))?;
+        let config = read(text).map_err(|error| error.to_string())?;
+        P::check(&config, kind)?;
         Ok(Self { kind, config })
     }
 

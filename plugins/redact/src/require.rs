@@ -10,7 +10,6 @@ use sluice_sdk::json::{Path, Value, quote};
 #[serde(try_from = "Written")]
 pub(crate) struct Requirement {
     path: Path,
-    written: String,
     equals: Literal,
 }
 
@@ -34,9 +33,9 @@ enum Literal {
 impl TryFrom<Written> for Requirement {
     type Error = String;
 
-    fn try_from(Written { path: written, equals }: Written) -> Result<Self, String> {
-        let path = written.parse().map_err(|error| format!("path `{written}`: {error}"))?;
-        Ok(Self { path, written, equals })
+    fn try_from(Written { path, equals }: Written) -> Result<Self, String> {
+        let path = path.parse().map_err(|error| format!("path `{path}`: {error}"))?;
+        Ok(Self { path, equals })
     }
 }
 
@@ -55,9 +54,9 @@ impl Requirement {
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.equals {
-            Literal::Bool(wanted) => write!(f, "{} is not {wanted}", self.written),
-            Literal::Number(wanted) => write!(f, "{} is not {wanted}", self.written),
-            Literal::Text(wanted) => write!(f, "{} is not {}", self.written, quote(wanted)),
+            Literal::Bool(wanted) => write!(f, "{} is not {wanted}", self.path),
+            Literal::Number(wanted) => write!(f, "{} is not {wanted}", self.path),
+            Literal::Text(wanted) => write!(f, "{} is not {}", self.path, quote(wanted)),
         }
     }
 }

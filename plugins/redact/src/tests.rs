@@ -102,7 +102,7 @@ fn mistakes_in_the_configuration_are_named() {
     );
     refuse(r#"{"rules": [{"path": "$.a", "action": "mask"}], "on_invalid": "die"}"#, "unknown variant `die`");
     let view = Driver::view::<redact>(r#"{"rules": [{"path": "$.a", "action": "mask"}], "on_invalid": "reject"}"#);
-    assert_eq!(view.unwrap_err(), "configuration: `on_invalid` is `reject`, which a view cannot: say keep or drop");
+    assert_eq!(view.unwrap_err(), "`on_invalid` is `reject`, which a view cannot: say keep or drop");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn only_the_columns_that_are_spoken_of_cross() {
 fn mistakes_are_named_with_their_place() {
     let refuse = |condition: &str, expected: &str| {
         let error = Driver::gate::<select>(config(condition, "")).unwrap_err();
-        assert_eq!(error, format!("configuration: `if`: expected {expected}"), "{condition}");
+        assert_eq!(error, format!("`if`: expected {expected}"), "{condition}");
     };
     let operand = super::expression::OPERAND;
     let comparison = super::expression::COMPARISON;
@@ -186,5 +186,5 @@ fn mistakes_are_named_with_their_place() {
         assert!(error.contains(expected), "{config}: {error}");
     }
     let view = Driver::view::<select>(config("true", r#", "else": "reject""#));
-    assert_eq!(view.unwrap_err(), "configuration: `else` is `reject`, which a view cannot: say drop");
+    assert_eq!(view.unwrap_err(), "`else` is `reject`, which a view cannot: say drop");
 }

@@ -108,3 +108,39 @@ fn columns(input: ParseStream<'_>) -> Result<Columns> {
     }
     Ok(Columns::Named(named.into_iter().collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_and_what_they_come_to() {
+        let check = |text: &str, world: &str, columns: &str| {
+            let arguments: Arguments = syn::parse_str(text).unwrap();
+            let read = arguments.columns().to_string().replace(' ', "").replace("::sluice_sdk::Columns::", "");
+            assert_eq!((arguments.world(), read.as_str()), (world, columns), "{text}");
+        };
+        check("gate", "gate-plugin", "ALL");
+        check("view,", "view-plugin", "ALL");
+        check("view, gate, batch", "gate-and-view-plugin", "ALL");
+        check("gate, columns(values, keys)", "gate-plugin", "NONE.and(VALUES).and(KEYS)");
+        check("gate, columns()", "gate-plugin", "NONE");
+        check("gate, columns = Config::columns, check = check", "gate-plugin", "Config::columns(config)");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |text: &str, expected: &str| {
+            let error = syn::parse_str::<Arguments>(text).err().map(|error| error.to_string());
+            assert_eq!(error.as_deref(), Some(expected), "{text}");
+        };
+        let nowhere = "say where the plugin may be bound: #[plugin(gate)], #[plugin(view)] or #[plugin(gate, view)]";
+        check("", nowhere);
+        check("batch", nowhere);
+        check("gate, gate", "said twice");
+        check("gate, columns(keys), columns(values)", "said twice");
+        check("door", "expected gate, view, columns(...), check = path, or batch");
+        check("gate, columns(value)", "not a column; there are keys, values, headers, timestamps");
+        check("gate view", "expected `,`");
+    }
+}

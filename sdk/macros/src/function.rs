@@ -40,3 +40,36 @@ impl<'a> Function<'a> {
         Ok(Self { name: &signature.ident, visibility: &item.vis, config })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(item: &str, batch: bool, expected: std::result::Result<Option<&str>, &str>) {
+        let item = syn::parse_str(item).unwrap();
+        let read = Function::read(&item, batch);
+        let config = |function: Function<'_>| function.config.map(|config| quote::quote!(#config).to_string());
+        let read = read.map(config).map_err(|error| error.to_string());
+        assert_eq!(read, expected.map(|config| config.map(str::to_owned)).map_err(str::to_owned), "{}", item.sig.ident);
+    }
+
+    #[test]
+    fn functions_and_what_is_refused_of_them() {
+        let record = "expected (record: &Record<'_>) or (record: &Record<'_>, config: &Config)";
+        check("fn plain(record: &Record<'_>) -> Verdict {}", false, Ok(None));
+        check("fn configured(r: &Record<'_>, c: &my::Config) -> Verdict {}", false, Ok(Some("my :: Config")));
+        check("fn a_lifetime<'a>(r: &'a Record<'a>) -> Verdict {}", false, Ok(None));
+        check("fn whole(b: &Batch<'_>, v: &mut Verdicts) {}", true, Ok(None));
+        check("fn whole_configured(b: &Batch<'_>, v: &mut Verdicts, c: &Config) {}", true, Ok(Some("Config")));
+        check("fn nothing() -> Verdict {}", false, Err(record));
+        check("fn too_much(r: &Record<'_>, c: &Config, x: u8) -> Verdict {}", false, Err(record));
+        let batch = "expected (batch: &Batch<'_>, verdicts: &mut Verdicts) or (batch: &Batch<'_>, verdicts: &mut Verdicts, config: &Config)";
+        check("fn too_little(b: &Batch<'_>) {}", true, Err(batch));
+        let borrowed = "the configuration is borrowed: config: &Config";
+        check("fn owned(r: &Record<'_>, c: Config) -> Verdict {}", false, Err(borrowed));
+        check("fn mutable(r: &Record<'_>, c: &mut Config) -> Verdict {}", false, Err(borrowed));
+        check("async fn waits(r: &Record<'_>) -> Verdict {}", false, Err("a plugin has nothing to wait for"));
+        let generic = "a plugin's function takes its own configuration, not any type";
+        check("fn generic<C>(r: &Record<'_>, c: &C) -> Verdict {}", false, Err(generic));
+    }
+}
