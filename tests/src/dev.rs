@@ -63,15 +63,10 @@ impl Dev {
     }
 }
 
-/// A program that finds nobody's profile but the author's own. Cargo's and rustup's folders stay where they are.
+/// A program that finds nobody's profile but the author's own.
 fn at_home(program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
-    for (variable, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-        if let (None, Some(home)) = (std::env::var_os(variable), std::env::var_os("HOME")) {
-            command.env(variable, Path::new(&home).join(folder));
-        }
-    }
-    command.env("HOME", home).env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
+    command.env("XDG_CONFIG_HOME", home.join("config")).env("XDG_DATA_HOME", home.join("data"));
     // What authors build lands beside what we build, and Wasm's standard library is not built twice.
     command.env("CARGO_TARGET_DIR", binaries::target());
     command
