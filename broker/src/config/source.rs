@@ -99,6 +99,7 @@ pub(super) static NOT_SETTINGS: &[&str] = &[
     "SLUICE_BIN",
     "SLUICE_BOOTSTRAP_SERVER",
     "SLUICE_CA",
+    "SLUICE_CACHE",
     "SLUICE_CERT",
     "SLUICE_FORMAT",
     "SLUICE_KEY",
