@@ -1,6 +1,6 @@
 //! A new plugin's crate: builds, and passes its test, as it is written.
 //!
-//! The SDK is unpacked into it, so that a plugin needs nothing but crates.io and is built again years later with the SDK it
+//! The SDK is unpacked into it, so that a plugin needs nothing but a package registry and is built again years later with the SDK it
 //! was written for. The files are those of this repository, put into the binary when it is compiled; a test holds
 //! [`SDK`] against the folder.
 
