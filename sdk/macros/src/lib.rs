@@ -20,7 +20,7 @@ const WIT: &str = include_str!("../../../wit/plugin.wit");
 
 /// Makes a function a plugin. One a crate.
 ///
-/// ```ignore
+/// ```text
 /// #[plugin(gate, view)]
 /// fn name(record: &Record<'_>, config: &Config) -> Verdict
 /// ```
