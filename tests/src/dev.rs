@@ -24,7 +24,8 @@ impl Dev {
         command.args(["dev", "--port", "0", "--admin-port", "0", "--data"]).arg(folder.path().join("data"));
         let process = Process::spawn("sluice dev", &mut command);
         process.await_line(PATIENCE, |line| line.contains("sluice: serving").then_some(()));
-        process.await_line(PATIENCE, |line| line.contains("kcat -F").then_some(()));
+        // The last line of what there is to paste.
+        process.await_line(PATIENCE, |line| line.contains("sluice produce orders").then_some(()));
         Self { process, folder }
     }
 
