@@ -16,6 +16,7 @@
 mod binaries;
 mod bindings;
 mod certificates;
+pub mod checker;
 pub mod clients;
 mod dev;
 mod examples;
