@@ -20,4 +20,5 @@ pub mod net;
 mod partition;
 mod plugins;
 mod producer_ids;
+mod rpc;
 mod slow;
