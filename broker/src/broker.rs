@@ -8,6 +8,7 @@
 //! The end runs the other way: no new connections, what is in flight is answered, logs are flushed and closed, the clean
 //! marker is written, and last the session with the coordinator ends.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
@@ -318,5 +319,9 @@ impl ConfigRules for TopicRules {
     fn list_default(&self, name: &str) -> Option<String> {
         let is_list = topic_key(name).is_some_and(|key| matches!(key.kind, Kind::List | Kind::SomeOf(_)));
         self.0.get(name).filter(|_| is_list).map(str::to_owned)
+    }
+
+    fn value(&self, configs: &BTreeMap<String, String>, name: &str) -> Option<String> {
+        configs.get(name).map(String::as_str).or_else(|| self.0.get(name)).map(str::to_owned)
     }
 }

@@ -15,11 +15,11 @@ mod producer_ids;
 mod topics;
 mod views;
 
-use std::convert::Infallible;
-
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
-pub use bindings::{BindingError, LimitOutOfRange, NewBinding, NewPluginUse};
+pub use bindings::{As, BindingError, Limit, LimitOutOfRange, NewBinding, NewPluginUse};
 pub use brokers::{FenceAbsent, RegisterBroker, RegisterError, SeatError, TakeSeat};
 pub use configs::{AlterConfigsError, AlterTopicConfigs, ConfigChange, ConfigRules, InvalidConfig};
 pub use gates::{GateError, RemoveGate, SetGate};
@@ -35,12 +35,15 @@ pub use views::{AlterView, CreateView, RemoveView, ViewError};
 
 use crate::metadata::{Image, MetadataRecord};
 
-/// Something asked of the controller.
-pub trait Change: Send + 'static {
+/// Something asked of the controller. Any broker may be asked: it forwards the change as its kind and its bytes (postcard), and
+/// answer and error come back the same way, so all three are written for other brokers to read.
+pub trait Change: Serialize + DeserializeOwned + Send + 'static {
+    /// Says to another broker which change the bytes are. Numbers are given once and never again.
+    const KIND: u16;
     /// What is answered once the records are in the log.
-    type Answer: Send + 'static;
+    type Answer: Serialize + DeserializeOwned + Send + 'static;
     /// Why it is refused.
-    type Error: std::error::Error + Send + 'static;
+    type Error: std::error::Error + Serialize + DeserializeOwned + Send + 'static;
 
     /// Decides. Nothing is true until the records have been appended and replayed.
     fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<Self::Answer>, Self::Error>;
@@ -92,7 +95,8 @@ impl Given<'_> {
 }
 
 /// The error of a change that can't be refused.
-pub type Never = Infallible;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Never {}
 
 #[cfg(test)]
 mod fixture;

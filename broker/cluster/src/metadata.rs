@@ -8,7 +8,6 @@ mod names;
 mod record;
 pub mod sealed;
 pub mod snapshot;
-mod uuid_bytes;
 
 pub use binding::{Binding, OnError, PluginKinds, PluginLimits, PluginUse};
 pub use image::{BrokerRegistration, Image, Plugin, ReplayError, Source, Topic, View};

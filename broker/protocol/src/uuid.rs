@@ -4,8 +4,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A 128-bit identifier: a topic's, a view's, a broker's life, a log directory's.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use serde::{Deserialize, Serialize};
+
+/// A 128-bit identifier: a topic's, a view's, a broker's life, a log directory's. Where brokers write it for each other it is its
+/// sixteen bytes as well, without a length.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {

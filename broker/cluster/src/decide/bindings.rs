@@ -1,12 +1,15 @@
 //! What a gate and a view have in common: a chain of plugins that exist and can be bound so, with limits in range. A binding
 //! pins the version and digest it was made with.
 
+use std::fmt;
 use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
 
 use crate::metadata::{Binding, Image, OnError, Plugin, PluginKinds, PluginLimits, PluginUse};
 
 /// A binding as asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewBinding {
     /// The plugins in the order they see a record.
     pub chain: Vec<NewPluginUse>,
@@ -17,7 +20,7 @@ pub struct NewBinding {
 }
 
 /// One plugin of a chain as asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewPluginUse {
     /// The plugin.
     pub plugin: String,
@@ -28,7 +31,7 @@ pub struct NewPluginUse {
 }
 
 /// Why plugins can't be bound so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum BindingError {
     /// Chains have one plugin for now.
     #[error("a chain has exactly one plugin, not {length}")]
@@ -51,8 +54,8 @@ pub enum BindingError {
         plugin: String,
         /// Its version.
         version: u32,
-        /// `gate` or `view`.
-        wanted: &'static str,
+        /// What it would be.
+        wanted: As,
     },
     /// The configuration is too long for the metadata log.
     #[error("the configuration of {plugin} has {length} bytes of at most {max}")]
@@ -70,11 +73,11 @@ pub enum BindingError {
 }
 
 /// A limit of a binding is out of its range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{limit} is {value}, it may be {least} to {most}")]
 pub struct LimitOutOfRange {
     /// Which limit.
-    pub limit: &'static str,
+    pub limit: Limit,
     /// As asked.
     pub value: u64,
     /// The least it may be.
@@ -83,21 +86,55 @@ pub struct LimitOutOfRange {
     pub most: u64,
 }
 
+/// A limit of a binding, by the name it is asked for under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Limit {
+    /// [`PluginLimits::memory_bytes`].
+    MemoryBytes,
+    /// [`PluginLimits::cpu_ms`].
+    CpuMs,
+    /// [`PluginLimits::wall_ms`].
+    WallMs,
+    /// [`PluginLimits::output_bytes`].
+    OutputBytes,
+    /// [`PluginLimits::log_bytes_per_second`].
+    LogBytesPerSecond,
+    /// [`PluginLimits::metric_names`].
+    MetricNames,
+}
+
 /// What a binding is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum As {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum As {
+    /// A topic's produce path.
     Gate,
+    /// A view's fetch path.
     View,
 }
 
-impl As {
-    fn name(self) -> &'static str {
-        match self {
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MemoryBytes => "memory_bytes",
+            Self::CpuMs => "cpu_ms",
+            Self::WallMs => "wall_ms",
+            Self::OutputBytes => "output_bytes",
+            Self::LogBytesPerSecond => "log_bytes_per_second",
+            Self::MetricNames => "metric_names",
+        })
+    }
+}
+
+impl fmt::Display for As {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Gate => "gate",
             Self::View => "view",
-        }
+        })
     }
+}
 
+impl As {
     fn is_in(self, kinds: PluginKinds) -> bool {
         match self {
             Self::Gate => kinds.gate,
@@ -132,7 +169,7 @@ fn resolve(image: &Image, asked: &NewPluginUse, wanted: As) -> Result<PluginUse,
     };
     let Plugin { name, version, digest, kinds, .. } = plugin.as_ref();
     if !wanted.is_in(*kinds) {
-        return Err(BindingError::WrongKind { plugin: name.clone(), version: *version, wanted: wanted.name() });
+        return Err(BindingError::WrongKind { plugin: name.clone(), version: *version, wanted });
     }
     if asked.config.len() > PluginUse::CONFIG_BYTES_MAX {
         let (length, max) = (asked.config.len(), PluginUse::CONFIG_BYTES_MAX);
@@ -143,16 +180,16 @@ fn resolve(image: &Image, asked: &NewPluginUse, wanted: As) -> Result<PluginUse,
 
 fn check_limits(limits: &PluginLimits) -> Result<(), LimitOutOfRange> {
     let PluginLimits { memory_bytes, cpu_ms, wall_ms, output_bytes, log_bytes_per_second, metric_names } = *limits;
-    in_range("memory_bytes", memory_bytes, PluginLimits::MEMORY_BYTES)?;
-    in_range("cpu_ms", cpu_ms, PluginLimits::CPU_MS)?;
-    in_range("wall_ms", wall_ms, PluginLimits::WALL_MS)?;
-    in_range("output_bytes", output_bytes, PluginLimits::OUTPUT_BYTES)?;
-    in_range("log_bytes_per_second", log_bytes_per_second, PluginLimits::LOG_BYTES_PER_SECOND)?;
-    in_range("metric_names", metric_names, PluginLimits::METRIC_NAMES)
+    in_range(Limit::MemoryBytes, memory_bytes, PluginLimits::MEMORY_BYTES)?;
+    in_range(Limit::CpuMs, cpu_ms, PluginLimits::CPU_MS)?;
+    in_range(Limit::WallMs, wall_ms, PluginLimits::WALL_MS)?;
+    in_range(Limit::OutputBytes, output_bytes, PluginLimits::OUTPUT_BYTES)?;
+    in_range(Limit::LogBytesPerSecond, log_bytes_per_second, PluginLimits::LOG_BYTES_PER_SECOND)?;
+    in_range(Limit::MetricNames, metric_names, PluginLimits::METRIC_NAMES)
 }
 
 fn in_range<T: Into<u64> + Copy + PartialOrd>(
-    limit: &'static str,
+    limit: Limit,
     value: T,
     range: RangeInclusive<T>,
 ) -> Result<(), LimitOutOfRange> {

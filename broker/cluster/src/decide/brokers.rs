@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
 use super::placement::{with, without};
@@ -10,7 +11,7 @@ use super::{Change, Decided, Given, Never};
 use crate::metadata::{BrokerRegistration, Endpoint, Image, MetadataRecord, PartitionRegistration};
 
 /// The first decision of a new controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakeSeat {
     /// The broker that holds the seat.
     pub id: i32,
@@ -21,7 +22,7 @@ pub struct TakeSeat {
 }
 
 /// Why the log can't be this cluster's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum SeatError {
     /// The coordinator names another cluster than the log.
     #[error("the coordinator keeps cluster {coordinator}, its metadata log is of cluster {log}")]
@@ -42,6 +43,7 @@ pub enum SeatError {
 }
 
 impl Change for TakeSeat {
+    const KIND: u16 = 12;
     type Answer = ();
     type Error = SeatError;
 
@@ -63,7 +65,7 @@ impl Change for TakeSeat {
 }
 
 /// Registers a broker that holds a session, unfenced, in a new life.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterBroker {
     /// `broker.id`.
     pub id: i32,
@@ -80,7 +82,7 @@ pub struct RegisterBroker {
 }
 
 /// Why a broker is not registered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum RegisterError {
     /// Another broker serves.
     #[error("one serving broker a cluster in this version: broker {serving} is serving")]
@@ -111,6 +113,7 @@ pub enum RegisterError {
 }
 
 impl Change for RegisterBroker {
+    const KIND: u16 = 13;
     type Answer = ();
     type Error = RegisterError;
 
@@ -145,13 +148,14 @@ impl Change for RegisterBroker {
 }
 
 /// Fences the brokers that hold no session, or hold one of another life than the one registered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceAbsent {
     /// Brokers with a session, and the epoch of their life.
     pub present: BTreeMap<i32, i64>,
 }
 
 impl Change for FenceAbsent {
+    const KIND: u16 = 14;
     type Answer = Vec<i32>;
     type Error = Never;
 

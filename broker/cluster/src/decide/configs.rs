@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
 use super::{Change, Decided, Given};
@@ -14,10 +15,14 @@ pub trait ConfigRules: Send + Sync {
 
     /// The default of a config that is a list of words; nothing for one that is not.
     fn list_default(&self, name: &str) -> Option<String>;
+
+    /// The value in force for a topic that has set `configs`: its own, else the broker's default. Nothing for a config that
+    /// there is not.
+    fn value(&self, configs: &BTreeMap<String, String>, name: &str) -> Option<String>;
 }
 
 /// A config that can't be set so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("config {name}: {reason}")]
 pub struct InvalidConfig {
     /// The config.
@@ -27,7 +32,7 @@ pub struct InvalidConfig {
 }
 
 /// Changes some configs of a topic and leaves the others (KIP-339).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlterTopicConfigs {
     /// The topic's name.
     pub topic: String,
@@ -38,7 +43,7 @@ pub struct AlterTopicConfigs {
 }
 
 /// What becomes of a config.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConfigChange {
     /// It has this value.
     Set(String),
@@ -51,7 +56,7 @@ pub enum ConfigChange {
 }
 
 /// Why configs are not altered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum AlterConfigsError {
     /// No topic has this name.
     #[error("there is no topic {topic}")]
@@ -71,6 +76,7 @@ pub enum AlterConfigsError {
 }
 
 impl Change for AlterTopicConfigs {
+    const KIND: u16 = 3;
     type Answer = Uuid;
     type Error = AlterConfigsError;
 

@@ -1,5 +1,6 @@
 //! A cluster for the tests of decisions: every change that is decided is replayed at once, through bytes, as a broker would.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use sluice_protocol::Uuid;
@@ -132,12 +133,27 @@ impl ConfigRules for Rules {
         match name {
             "retention.ms" => value.parse::<i64>().map(drop).map_err(|_| format!("{value:?} is not a number")),
             "cleanup.policy" if value.is_empty() => Err(format!("{value:?} is not a policy")),
-            "cleanup.policy" => Ok(()),
+            "cleanup.policy" | "sluice.flush.mode" => Ok(()),
+            "min.insync.replicas" => value.parse::<usize>().map(drop).map_err(|_| format!("{value:?} is not a number")),
+            "unclean.leader.election.enable" => {
+                value.parse::<bool>().map(drop).map_err(|_| format!("{value:?} is neither true nor false"))
+            }
             _ => Err("there is no such config".to_owned()),
         }
     }
 
     fn list_default(&self, name: &str) -> Option<String> {
         (name == "cleanup.policy").then(|| "delete".to_owned())
+    }
+
+    fn value(&self, configs: &BTreeMap<String, String>, name: &str) -> Option<String> {
+        let default = match name {
+            "cleanup.policy" => "delete",
+            "min.insync.replicas" => "1",
+            "sluice.flush.mode" => "group",
+            "unclean.leader.election.enable" => "false",
+            _ => return None,
+        };
+        Some(configs.get(name).map_or(default, String::as_str).to_owned())
     }
 }

@@ -1,5 +1,6 @@
 //! Gates: at most one binding on a topic's produce path.
 
+use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
 use super::bindings::{As, BindingError, NewBinding, bind, is_same};
@@ -7,7 +8,7 @@ use super::{Change, Decided, Given};
 use crate::metadata::{Binding, Image, MetadataRecord, Source, Topic};
 
 /// Binds a chain to a topic's produce path, in place of the one before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetGate {
     /// The topic's name.
     pub topic: String,
@@ -16,14 +17,14 @@ pub struct SetGate {
 }
 
 /// Takes a topic's gate away.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveGate {
     /// The topic's name.
     pub topic: String,
 }
 
 /// Why a gate is not set or removed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum GateError {
     /// No topic has this name.
     #[error("there is no topic {topic}")]
@@ -57,6 +58,7 @@ pub enum GateError {
 }
 
 impl Change for SetGate {
+    const KIND: u16 = 7;
     type Answer = Binding;
     type Error = GateError;
 
@@ -72,6 +74,7 @@ impl Change for SetGate {
 }
 
 impl Change for RemoveGate {
+    const KIND: u16 = 8;
     type Answer = Uuid;
     type Error = GateError;
 
@@ -97,7 +100,7 @@ fn find<'a>(image: &'a Image, name: &str) -> Result<&'a Topic, GateError> {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{Cluster, plugin_use};
-    use super::super::{LimitOutOfRange, NewPluginUse};
+    use super::super::{Limit, LimitOutOfRange, NewPluginUse};
     use super::*;
     use crate::metadata::{OnError, PluginLimits, PluginUse};
 
@@ -131,7 +134,7 @@ mod tests {
         );
         check("no plugin", gate("orders", plugin_use("hash", None, "{}")), unknown(None).into());
         check("no such version", gate("orders", plugin_use("hash", Some(4), "{}")), unknown(Some(4)).into());
-        let wrong = BindingError::WrongKind { plugin: "show".into(), version: 1, wanted: "gate" };
+        let wrong = BindingError::WrongKind { plugin: "show".into(), version: 1, wanted: As::Gate };
         check("a view's plugin", gate("orders", plugin_use("show", None, "{}")), wrong.into());
         let long =
             BindingError::ConfigTooLong { plugin: "redact".into(), length: 49_153, max: PluginUse::CONFIG_BYTES_MAX };
@@ -141,7 +144,7 @@ mod tests {
         check("two plugins", two, BindingError::ChainLength { length: 2 }.into());
         let mut huge = gate("orders", plugin_use("redact", None, "{}"));
         huge.binding.limits.memory_bytes = 2 << 30;
-        let limit = LimitOutOfRange { limit: "memory_bytes", value: 2 << 30, least: 1 << 20, most: 1 << 30 };
+        let limit = LimitOutOfRange { limit: Limit::MemoryBytes, value: 2 << 30, least: 1 << 20, most: 1 << 30 };
         check("memory of 2 GiB", huge, BindingError::Limit(limit).into());
     }
 

@@ -1,10 +1,12 @@
 //! Names of topics and views: Kafka's rules for topics, whose names end up as folders.
 
+use serde::{Deserialize, Serialize};
+
 /// Kafka's limit: `<name>-<partition>` plus a suffix has to be a file name of at most 255 bytes.
 pub const NAME_LENGTH_MAX: usize = 249;
 
 /// Why a name can't be a topic's or a view's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum NameError {
     /// No characters.
     #[error("the name is empty")]

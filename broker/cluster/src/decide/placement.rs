@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::metadata::{Image, PartitionRegistration};
 
 /// What was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placement {
     /// The cluster places.
     Count {
@@ -20,7 +22,7 @@ pub enum Placement {
 }
 
 /// Why partitions can't be placed so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum PlacementError {
     /// Fewer than one.
     #[error("a topic has at least one partition, not {partitions}")]

@@ -1,11 +1,13 @@
 //! Plugins: which names and versions there are, and the digest of each. A version once pushed never becomes another component,
 //! and one that a gate or view uses can't be taken from under it.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Change, Decided, Given};
 use crate::metadata::{Image, MetadataRecord, PluginKinds};
 
 /// Registers a component whose bytes are already where brokers can read them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddPlugin {
     /// The plugin's name.
     pub name: String,
@@ -20,7 +22,7 @@ pub struct AddPlugin {
 }
 
 /// A plugin that is there now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginAdded {
     /// Its version.
     pub version: u32,
@@ -29,7 +31,7 @@ pub struct PluginAdded {
 }
 
 /// Why a plugin is not added.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum AddPluginError {
     /// Names go into topics' keys, file names and metrics.
     #[error(
@@ -73,6 +75,7 @@ pub enum AddPluginError {
 pub const PLUGIN_NAME_LENGTH_MAX: usize = 64;
 
 impl Change for AddPlugin {
+    const KIND: u16 = 5;
     type Answer = PluginAdded;
     type Error = AddPluginError;
 
@@ -104,7 +107,7 @@ impl Change for AddPlugin {
 }
 
 /// Removes a version of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovePlugin {
     /// The plugin's name.
     pub name: String,
@@ -113,7 +116,7 @@ pub struct RemovePlugin {
 }
 
 /// Why a plugin is not removed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum RemovePluginError {
     /// It is not there.
     #[error("there is no plugin {name} in version {version}")]
@@ -136,6 +139,7 @@ pub enum RemovePluginError {
 }
 
 impl Change for RemovePlugin {
+    const KIND: u16 = 6;
     type Answer = [u8; 32];
     type Error = RemovePluginError;
 

@@ -1,15 +1,17 @@
 //! Producer ids: given to brokers in blocks, so that InitProducerId costs no round trip to the controller. A block is used once;
 //! what is left of it when a broker ends is lost, of 2^63.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Change, Decided, Given};
 use crate::metadata::{Image, MetadataRecord};
 
 /// Takes the next block of producer ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllocateProducerIds;
 
 /// A block of producer ids, nobody else's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerIdBlock {
     /// The first id.
     pub first: i64,
@@ -18,7 +20,7 @@ pub struct ProducerIdBlock {
 }
 
 /// No block is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("all producer ids are given out")]
 pub struct ProducerIdsExhausted;
 
@@ -28,6 +30,7 @@ impl ProducerIdBlock {
 }
 
 impl Change for AllocateProducerIds {
+    const KIND: u16 = 4;
     type Answer = ProducerIdBlock;
     type Error = ProducerIdsExhausted;
 

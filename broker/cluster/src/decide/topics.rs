@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
 use super::configs::{InvalidConfig, check_new};
@@ -12,7 +13,7 @@ use super::{Change, Decided, Given, Never};
 use crate::metadata::{Image, MetadataRecord, PartitionRegistration, Source, Topic, fold};
 
 /// Makes topics.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateTopics {
     /// The topics.
     pub topics: Vec<NewTopic>,
@@ -21,7 +22,7 @@ pub struct CreateTopics {
 }
 
 /// A topic to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewTopic {
     /// Its name.
     pub name: String,
@@ -34,7 +35,7 @@ pub struct NewTopic {
 }
 
 /// A topic that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicCreated {
     /// Its id; zero when it was only asked about.
     pub id: Uuid,
@@ -45,7 +46,7 @@ pub struct TopicCreated {
 }
 
 /// Why a topic is not made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CreateTopicError {
     /// Not a name.
     #[error(transparent)]
@@ -73,7 +74,7 @@ pub enum CreateTopicError {
 }
 
 /// What has a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SourceKind {
     /// A topic.
     Topic,
@@ -82,7 +83,7 @@ pub enum SourceKind {
 }
 
 /// The request is too big to be decided at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{asked} partitions are asked for at once; at most {max} are made in one request")]
 pub struct TooManyPartitions {
     /// Partitions in the request.
@@ -97,6 +98,7 @@ impl CreateTopics {
 }
 
 impl Change for CreateTopics {
+    const KIND: u16 = 1;
     type Answer = Vec<(String, Result<TopicCreated, CreateTopicError>)>;
     type Error = TooManyPartitions;
 
@@ -131,14 +133,14 @@ impl Change for CreateTopics {
 }
 
 /// Removes topics, with their gates. Views of them stay and answer that their topic id is unknown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteTopics {
     /// The topics.
     pub topics: Vec<TopicRef>,
 }
 
 /// A topic by name or by id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TopicRef {
     /// By name.
     Name(String),
@@ -147,7 +149,7 @@ pub enum TopicRef {
 }
 
 /// Why a topic is not removed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum DeleteTopicError {
     /// There is none.
     #[error("there is no topic {topic}")]
@@ -166,6 +168,7 @@ pub enum DeleteTopicError {
 }
 
 impl Change for DeleteTopics {
+    const KIND: u16 = 2;
     type Answer = Vec<(TopicRef, Result<(String, Uuid), DeleteTopicError>)>;
     type Error = Never;
 

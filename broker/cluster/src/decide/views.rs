@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
 use super::bindings::{As, BindingError, NewBinding, bind, is_same};
@@ -12,7 +13,7 @@ use super::{Change, Decided, Given};
 use crate::metadata::{Binding, Image, MetadataRecord, OnError, Source, View};
 
 /// Makes a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateView {
     /// Its name, in the namespace of topics.
     pub name: String,
@@ -25,7 +26,7 @@ pub struct CreateView {
 }
 
 /// Changes what a view is seen through: plugin, configuration, limits, error policy. Its id stays.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlterView {
     /// Its name.
     pub name: String,
@@ -34,14 +35,14 @@ pub struct AlterView {
 }
 
 /// Removes a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveView {
     /// Its name.
     pub name: String,
 }
 
 /// Why a view is not made, changed or removed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ViewError {
     /// The name can't be the new view's.
     #[error(transparent)]
@@ -83,6 +84,7 @@ pub enum ViewError {
 }
 
 impl Change for CreateView {
+    const KIND: u16 = 9;
     type Answer = (Uuid, Binding);
     type Error = ViewError;
 
@@ -118,6 +120,7 @@ impl Change for CreateView {
 }
 
 impl Change for AlterView {
+    const KIND: u16 = 10;
     type Answer = (Uuid, Binding);
     type Error = ViewError;
 
@@ -136,6 +139,7 @@ impl Change for AlterView {
 }
 
 impl Change for RemoveView {
+    const KIND: u16 = 11;
     type Answer = Uuid;
     type Error = ViewError;
 
@@ -246,7 +250,7 @@ mod tests {
         assert!(cluster().decide(&pass).is_ok(), "pass, and said so");
         let mut gate_only = create("big", "orders");
         gate_only.binding = new_binding("guard");
-        let wrong = BindingError::WrongKind { plugin: "guard".into(), version: 1, wanted: "view" };
+        let wrong = BindingError::WrongKind { plugin: "guard".into(), version: 1, wanted: As::View };
         check("a gate's plugin", cluster().gate_plugin("guard"), gate_only, wrong.into());
     }
 

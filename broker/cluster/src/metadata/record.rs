@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
 use super::binding::{Binding, PluginKinds};
-use super::uuid_bytes;
 
 /// One change to what the cluster knows of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +36,6 @@ pub enum MetadataRecord {
     /// A topic, without its partitions; its id is new.
     Topic {
         /// Never used before, never used again.
-        #[serde(with = "uuid_bytes")]
         id: Uuid,
         /// Unique among topics and views.
         name: String,
@@ -49,7 +47,6 @@ pub enum MetadataRecord {
     /// Partitions of one topic, each in full: new ones, or in place of what was known of them.
     Partitions {
         /// The topic.
-        #[serde(with = "uuid_bytes")]
         topic: Uuid,
         /// The partitions, by index.
         partitions: Vec<(i32, PartitionRegistration)>,
@@ -57,7 +54,6 @@ pub enum MetadataRecord {
     /// A topic's config was set, or with no value taken back to its default.
     TopicConfig {
         /// The topic.
-        #[serde(with = "uuid_bytes")]
         topic: Uuid,
         /// The config's name.
         name: String,
@@ -67,7 +63,6 @@ pub enum MetadataRecord {
     /// A topic is gone, with its partitions, configs and gate. Its views stay, and answer that their topic id is unknown.
     TopicRemoved {
         /// The topic.
-        #[serde(with = "uuid_bytes")]
         id: Uuid,
     },
     /// Producer ids below `next` are given out.
@@ -100,7 +95,6 @@ pub enum MetadataRecord {
     /// A topic's gate, in place of the one before if there was one.
     Gate {
         /// The topic.
-        #[serde(with = "uuid_bytes")]
         topic: Uuid,
         /// The gate.
         binding: Binding,
@@ -108,18 +102,15 @@ pub enum MetadataRecord {
     /// A topic has no gate any more.
     GateRemoved {
         /// The topic.
-        #[serde(with = "uuid_bytes")]
         topic: Uuid,
     },
     /// A view, new or changed; its id and name never change.
     View {
         /// Never used before, never used again, also when a view of this name is made again.
-        #[serde(with = "uuid_bytes")]
         id: Uuid,
         /// Unique among topics and views.
         name: String,
         /// The topic it shows. By id: a topic made again under the same name is another topic.
-        #[serde(with = "uuid_bytes")]
         base: Uuid,
         /// The plugins it is seen through.
         binding: Binding,
@@ -131,7 +122,6 @@ pub enum MetadataRecord {
     /// A view is gone.
     ViewRemoved {
         /// The view.
-        #[serde(with = "uuid_bytes")]
         id: Uuid,
     },
     /// Revisions of bindings up to `last` are used. Only snapshots need to say it: the binding that had the last one may be
@@ -148,7 +138,6 @@ pub struct BrokerRecord {
     /// `broker.id`.
     pub id: i32,
     /// Of the data folder: tells a broker that came back from another one with its number.
-    #[serde(with = "uuid_bytes")]
     pub uuid: Uuid,
     /// Of this life of it: rises with every registration (KIP-380).
     pub epoch: i64,
