@@ -18,24 +18,34 @@ mod bindings;
 mod certificates;
 pub mod checker;
 pub mod clients;
+mod contact;
 mod dev;
 mod examples;
+mod polling;
+mod ports;
 mod process;
+mod proxy;
 mod run;
+mod serving;
 mod sluice;
+mod sockets;
 mod stored;
 mod zookeeper;
 
 pub use binaries::{plugin_file, sluice_binary};
 pub use bindings::Plugin;
 pub use certificates::{Certificates, Identity};
+pub use contact::Contact;
 pub use dev::Dev;
 pub use examples::{earthquakes, earthquakes_file, walkthrough_file};
+pub use polling::poll_until;
+pub use ports::Port;
 pub use process::Process;
+pub use proxy::{Line, Proxy, Way};
 pub use run::{Ran, run};
 pub use sluice::{Sluice, SluiceBuilder};
 pub use stored::stored_batches;
-pub use zookeeper::ZooKeeper;
+pub use zookeeper::{Ensemble, ZooKeeper};
 
 use std::time::Duration;
 

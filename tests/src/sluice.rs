@@ -12,7 +12,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::clients::{Connection, Java, Kcat, Python, PythonClient, Rdkafka};
-use crate::{Certificates, PATIENCE, Plugin, Process, Ran, ZooKeeper, binaries, run};
+use crate::serving::Serving;
+use crate::{Certificates, Contact, PATIENCE, Plugin, Process, Ran, ZooKeeper, binaries};
 
 /// A running broker. Dropping it ends all its processes; after a failure they are heard first.
 #[derive(Debug)]
@@ -25,14 +26,6 @@ pub struct Sluice {
     settings: BTreeMap<String, String>,
     serving: Serving,
     folder: TempDir,
-}
-
-/// What the broker said when it began to serve.
-#[derive(Debug, Clone, Default)]
-struct Serving {
-    cluster_id: String,
-    bootstrap: String,
-    admin: String,
 }
 
 /// How a broker is to be set up.
@@ -182,21 +175,20 @@ impl Sluice {
         self.settings.insert(key.to_owned(), value.to_string());
     }
 
+    /// How it is reached.
+    pub fn contact(&self) -> Contact<'_> {
+        Contact::new(&self.serving.bootstrap, &self.serving.admin, &self.certificates, self.folder())
+    }
+
     /// Runs the `sluice` command line against this broker.
     pub fn cli<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
-        let mut command = Command::new(binaries::sluice_binary());
-        command.args(arguments).current_dir(self.folder());
-        command.args(["--bootstrap-server", self.bootstrap(), "--admin", self.admin()]);
-        command.arg("--ca").arg(&self.certificates.ca);
-        command.arg("--cert").arg(&self.certificates.client.certificate);
-        command.arg("--key").arg(&self.certificates.client.key);
-        run(&mut command, b"", PATIENCE)
+        self.contact().cli(arguments)
     }
 
     /// A counter or gauge of `/metrics`, summed over the lines that hold `label`.
     #[track_caller]
     pub fn metric(&self, name: &str, label: &str) -> f64 {
-        let text = Connection::metrics(self).expect("the admin listener answers");
+        let text = Connection::metrics(&self.contact()).expect("the admin listener answers");
         let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
@@ -260,46 +252,33 @@ impl Sluice {
     }
 
     /// A librdkafka client, through the rdkafka crate.
-    pub fn rdkafka(&self) -> Rdkafka<'_> {
-        Rdkafka::new(self)
+    pub fn rdkafka(&self) -> Rdkafka {
+        self.contact().rdkafka()
     }
 
     /// Debian's kcat.
     pub fn kcat(&self) -> Kcat<'_> {
-        Kcat::new(self)
+        self.contact().kcat()
     }
 
     /// A Python client.
     pub fn python(&self, client: PythonClient) -> Python<'_> {
-        Python::new(self, client)
+        self.contact().python(client)
     }
 
     /// Apache's Java client.
     pub fn java(&self) -> Java<'_> {
-        Java::new(self)
+        self.contact().java()
     }
 
     /// A TLS connection to say anything on.
     pub fn connection(&self) -> Connection {
-        Connection::open(self)
+        self.contact().connection()
     }
 
     /// The values of a partition, by librdkafka, from its first offset to its end.
     #[track_caller]
     pub fn read(&self, topic: &str) -> Vec<String> {
         self.rdkafka().read(topic, 0).into_iter().map(|record| record.value.unwrap_or_default()).collect()
-    }
-}
-
-impl Serving {
-    /// `sluice: serving, broker 1 of cluster <id>, listeners SSL://127.0.0.1:9093, admin https://127.0.0.1:9644`
-    fn parse(line: &str) -> Option<Self> {
-        let (_, serving) = line.split_once("sluice: serving, broker ")?;
-        let after = |mark: &str| serving.split_once(mark)?.1.split([',', ' ']).next();
-        Some(Self {
-            cluster_id: after("of cluster ")?.to_owned(),
-            bootstrap: after("listeners SSL://")?.to_owned(),
-            admin: after("admin ")?.to_owned(),
-        })
     }
 }

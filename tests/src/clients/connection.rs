@@ -11,7 +11,7 @@ use sluice_protocol::records::Chunks;
 use sluice_protocol::{Message, Request, decode_response, encode_request};
 
 use crate::certificates::Identity;
-use crate::{PATIENCE, Sluice};
+use crate::{Contact, PATIENCE};
 
 /// What the broker is told our name is.
 const CLIENT_ID: &str = "sluice-tests";
@@ -24,20 +24,20 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(sluice: &Sluice) -> Self {
-        Self::open_as(sluice, Some(&sluice.certificates.client)).expect("the broker takes a connection")
+    pub(crate) fn open(contact: &Contact<'_>) -> Self {
+        Self::open_as(contact, Some(&contact.certificates().client)).expect("the broker takes a connection")
     }
 
     /// Opens one as someone else, or as nobody.
-    pub fn open_as(sluice: &Sluice, identity: Option<&Identity>) -> io::Result<Self> {
-        let stream = secured(sluice, identity, Self::plain(sluice)?)?;
+    pub fn open_as(contact: &Contact<'_>, identity: Option<&Identity>) -> io::Result<Self> {
+        let stream = secured(contact, identity, Self::plain(contact)?)?;
         Ok(Self { stream, correlation_id: 0 })
     }
 
     /// What the broker's `/metrics` says.
-    pub fn metrics(sluice: &Sluice) -> io::Result<String> {
-        let host = sluice.admin().trim_start_matches("https://");
-        let mut stream = secured(sluice, Some(&sluice.certificates.client), tcp(host)?)?;
+    pub fn metrics(contact: &Contact<'_>) -> io::Result<String> {
+        let host = contact.admin().trim_start_matches("https://");
+        let mut stream = secured(contact, Some(&contact.certificates().client), tcp(host)?)?;
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
         stream.flush()?;
         let mut answer = String::new();
@@ -46,8 +46,8 @@ impl Connection {
     }
 
     /// A TCP connection to the broker's TLS port, for bytes that are no TLS.
-    pub fn plain(sluice: &Sluice) -> io::Result<TcpStream> {
-        tcp(sluice.bootstrap())
+    pub fn plain(contact: &Contact<'_>) -> io::Result<TcpStream> {
+        tcp(contact.bootstrap().split(',').next().unwrap_or_default())
     }
 
     /// Asks and waits for the answer.
@@ -123,12 +123,14 @@ fn tcp(address: &str) -> io::Result<TcpStream> {
 
 /// Shakes hands over a socket, trusting the cluster's authority.
 fn secured(
-    sluice: &Sluice,
+    contact: &Contact<'_>,
     identity: Option<&Identity>,
     mut socket: TcpStream,
 ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&sluice.certificates.ca).expect("the CA is PEM")).expect("the CA is sound");
+    roots
+        .add(CertificateDer::from_pem_file(&contact.certificates().ca).expect("the CA is PEM"))
+        .expect("the CA is sound");
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider has TLS 1.2 and 1.3")

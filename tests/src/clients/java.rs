@@ -4,17 +4,17 @@ use std::process::Command;
 
 use crate::binaries::checkout;
 use crate::clients::fetched;
-use crate::{PATIENCE, Ran, Sluice, run};
+use crate::{Contact, PATIENCE, Ran, run};
 
 /// The Java client.
 #[derive(Debug)]
 pub struct Java<'a> {
-    sluice: &'a Sluice,
+    contact: Contact<'a>,
 }
 
 impl<'a> Java<'a> {
-    pub(crate) fn new(sluice: &'a Sluice) -> Self {
-        Self { sluice }
+    pub(crate) fn new(contact: Contact<'a>) -> Self {
+        Self { contact }
     }
 
     /// Creates a topic.
@@ -35,12 +35,12 @@ impl<'a> Java<'a> {
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Ran {
-        let certificates = &self.sluice.certificates;
+        let certificates = self.contact.certificates();
         let mut java = Command::new("java");
         // The source is compiled as it starts, so that there is no build of it to be stale.
         java.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
         java.arg(fetched("java").join("*")).arg(checkout().join("tests/clients/Client.java"));
-        java.args([self.sluice.bootstrap()]).arg(&certificates.ca).arg(&certificates.client.both);
+        java.args([self.contact.bootstrap()]).arg(&certificates.ca).arg(&certificates.client.both);
         run(java.args(arguments), input.as_bytes(), PATIENCE)
     }
 }

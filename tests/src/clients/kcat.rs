@@ -3,26 +3,26 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::{PATIENCE, Ran, Sluice, run};
+use crate::{Contact, PATIENCE, Ran, run};
 
 /// A kcat command to come.
 #[derive(Debug)]
 pub struct Kcat<'a> {
-    sluice: &'a Sluice,
+    contact: Contact<'a>,
     properties: Vec<String>,
     patience: Duration,
 }
 
 impl<'a> Kcat<'a> {
-    pub(crate) fn new(sluice: &'a Sluice) -> Self {
-        let certificates = &sluice.certificates;
+    pub(crate) fn new(contact: Contact<'a>) -> Self {
+        let certificates = contact.certificates();
         let properties = vec![
             "security.protocol=ssl".to_owned(),
             format!("ssl.ca.location={}", certificates.ca.display()),
             format!("ssl.certificate.location={}", certificates.client.certificate.display()),
             format!("ssl.key.location={}", certificates.client.key.display()),
         ];
-        Self { sluice, properties, patience: PATIENCE }
+        Self { contact, properties, patience: PATIENCE }
     }
 
     /// Sets a property of librdkafka: kcat's `-X`.
@@ -50,7 +50,7 @@ impl<'a> Kcat<'a> {
     /// Runs kcat with these arguments after those that reach the broker.
     pub fn run(&self, arguments: &[&str], input: &[u8]) -> Ran {
         let mut kcat = Command::new("kcat");
-        kcat.args(["-b", self.sluice.bootstrap()]);
+        kcat.args(["-b", self.contact.bootstrap()]);
         kcat.args(self.properties.iter().flat_map(|property| ["-X", property.as_str()]));
         run(kcat.args(arguments), input, self.patience)
     }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::binaries::checkout;
 use crate::clients::fetched;
-use crate::{PATIENCE, Ran, Sluice, run};
+use crate::{Contact, PATIENCE, Ran, run};
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy)]
@@ -28,13 +28,13 @@ impl PythonClient {
 /// A Python client, ready to run.
 #[derive(Debug)]
 pub struct Python<'a> {
-    sluice: &'a Sluice,
+    contact: Contact<'a>,
     client: PythonClient,
 }
 
 impl<'a> Python<'a> {
-    pub(crate) fn new(sluice: &'a Sluice, client: PythonClient) -> Self {
-        Self { sluice, client }
+    pub(crate) fn new(contact: Contact<'a>, client: PythonClient) -> Self {
+        Self { contact, client }
     }
 
     /// Creates a topic.
@@ -55,10 +55,10 @@ impl<'a> Python<'a> {
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Ran {
-        let certificates = &self.sluice.certificates;
+        let certificates = self.contact.certificates();
         let mut python = Command::new(fetched("venv/bin/python"));
         python.arg(checkout().join("tests/clients").join(self.client.script()));
-        python.args([self.sluice.bootstrap()]).arg(&certificates.ca);
+        python.args([self.contact.bootstrap()]).arg(&certificates.ca);
         python.arg(&certificates.client.certificate).arg(&certificates.client.key);
         run(python.args(arguments), input.as_bytes(), PATIENCE)
     }

@@ -11,12 +11,11 @@ use rdkafka::message::{DeliveryResult, Headers, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::{PATIENCE, Sluice};
+use crate::{Contact, PATIENCE};
 
 /// How a librdkafka client is set up.
 #[derive(Debug)]
-pub struct Rdkafka<'a> {
-    sluice: &'a Sluice,
+pub struct Rdkafka {
     config: ClientConfig,
 }
 
@@ -56,18 +55,18 @@ impl ProducerContext for Reports {
     }
 }
 
-impl<'a> Rdkafka<'a> {
-    pub(crate) fn new(sluice: &'a Sluice) -> Self {
-        let certificates = &sluice.certificates;
+impl Rdkafka {
+    pub(crate) fn new(contact: &Contact<'_>) -> Self {
+        let certificates = contact.certificates();
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", sluice.bootstrap());
+        config.set("bootstrap.servers", contact.bootstrap());
         config.set("security.protocol", "ssl");
         config.set("ssl.ca.location", certificates.ca.display().to_string());
         config.set("ssl.certificate.location", certificates.client.certificate.display().to_string());
         config.set("ssl.key.location", certificates.client.key.display().to_string());
         // A broker that comes back is looked for at once.
         config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "200");
-        Self { sluice, config }
+        Self { config }
     }
 
     /// Sets a property.
@@ -89,7 +88,7 @@ impl<'a> Rdkafka<'a> {
     ) -> Vec<Result<i64, RDKafkaErrorCode>> {
         let mut config = self.config.clone();
         config.set("enable.idempotence", "true");
-        let producer = Self { sluice: self.sluice, config }.producer();
+        let producer = Self { config }.producer();
         for (number, value) in values.into_iter().enumerate() {
             producer.send(topic, 0, number, None, value.as_ref());
         }

@@ -79,7 +79,7 @@ fn kafka_without_tls_on_the_tls_port() {
 #[test]
 fn a_half_open_handshake() {
     let sluice = Sluice::builder().set("sluice.handshake.timeout.ms", 500).start();
-    let mut socket = Connection::plain(&sluice).expect("the port is open");
+    let mut socket = Connection::plain(&sluice.contact()).expect("the port is open");
     // The head of a ClientHello of 512 bytes, and then nothing.
     socket.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").expect("the broker reads");
     the_next_client_is_served(&sluice);
@@ -88,18 +88,18 @@ fn a_half_open_handshake() {
 
 #[test]
 fn a_client_without_a_certificate() {
-    check_certificate_refused(|sluice| Connection::open_as(sluice, None));
+    check_certificate_refused(|sluice| Connection::open_as(&sluice.contact(), None));
 }
 
 #[test]
 fn a_client_with_a_strangers_certificate() {
-    check_certificate_refused(|sluice| Connection::open_as(sluice, Some(&sluice.certificates.stranger)));
+    check_certificate_refused(|sluice| Connection::open_as(&sluice.contact(), Some(&sluice.certificates.stranger)));
 }
 
 #[track_caller]
 fn check_not_tls(bytes: &[u8]) {
     let sluice = Sluice::start();
-    let mut socket = Connection::plain(&sluice).expect("the port is open");
+    let mut socket = Connection::plain(&sluice.contact()).expect("the port is open");
     socket.write_all(bytes).expect("the broker reads");
     // A broker that takes its leave before it has read everything resets the connection: also an end.
     assert!(ends(&mut socket));
