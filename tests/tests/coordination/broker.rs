@@ -1,5 +1,6 @@
 //! A broker as far as coordination is concerned: an identity, a data folder, and what it is asked to change.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,5 +116,9 @@ impl ConfigRules for AnyConfig {
 
     fn list_default(&self, _: &str) -> Option<String> {
         None
+    }
+
+    fn value(&self, configs: &BTreeMap<String, String>, name: &str) -> Option<String> {
+        configs.get(name).cloned()
     }
 }
