@@ -205,6 +205,10 @@ impl Connection {
             Started::Later(future) => WaitingState::Later(future),
             Started::None => return,
             Started::Close(why) => WaitingState::Done(Outcome::Close(why)),
+            Started::Farewell(parts, why) => {
+                self.push(bytes, Started::Answer(parts));
+                return self.push(0, Started::Close(why));
+            }
         };
         if matches!(state, WaitingState::Done(Outcome::Close(_))) {
             self.ending = true;

@@ -28,7 +28,7 @@ const KEYWORDS: [(&str, &str); 9] = [
 ];
 
 /// The certificate's subject; none if the certificate cannot be read or its subject is empty.
-pub(super) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let name = rfc2253(certificate.subject())?;
     (!name.is_empty()).then_some(name)

@@ -23,7 +23,7 @@ use super::memory::{Buffer, CAPACITIES, CAPACITY_MAX, Grant, NetworkMemory};
 
 /// Why no more frames come from a connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FrameError {
+pub(crate) enum FrameError {
     /// The peer speaks something else, or wants more than it is allowed.
     #[error("a frame announces {length} bytes, and socket.request.max.bytes is {max}")]
     Length {
@@ -54,7 +54,7 @@ const COPIED_TAIL_MAX: usize = 4 << 10;
 const READ_AHEAD_MAX: usize = 64 << 10;
 
 /// Reads one connection's frames.
-pub(super) struct FrameReader {
+pub(crate) struct FrameReader {
     memory: Arc<NetworkMemory>,
     frame_bytes_max: usize,
     /// Full buffers, and slices of them, that belong to frames not yet taken.
@@ -70,7 +70,7 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
-    pub(super) fn new(memory: Arc<NetworkMemory>, frame_bytes_max: usize) -> Self {
+    pub(crate) fn new(memory: Arc<NetworkMemory>, frame_bytes_max: usize) -> Self {
         Self {
             memory,
             frame_bytes_max,
@@ -83,7 +83,7 @@ impl FrameReader {
     }
 
     /// The next frame, without its length; `None` once the peer has said that nothing more comes.
-    pub(super) fn poll_frame<R>(&mut self, cx: &mut Context<'_>, io: &mut R) -> Poll<Result<Option<Chunks>, FrameError>>
+    pub(crate) fn poll_frame<R>(&mut self, cx: &mut Context<'_>, io: &mut R) -> Poll<Result<Option<Chunks>, FrameError>>
     where
         R: AsyncRead + Unpin,
     {
@@ -120,7 +120,7 @@ impl FrameReader {
     }
 
     /// Bytes that have arrived and belong to no frame that was taken.
-    pub(super) fn unfinished(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         self.arrived.len() + self.buffer.as_ref().map_or(0, |buffer| buffer.filled().len())
     }
 

@@ -211,6 +211,18 @@ impl Running {
         &self.endpoints
     }
 
+    /// Ends everything at once, in the middle of whatever is being said, as when the process dies.
+    pub async fn kill(self) {
+        for task in &self.tasks {
+            // The task owns its listener's connections: they go with it.
+            task.abort();
+        }
+        for task in self.tasks {
+            // How it ended is known.
+            let _ = task.await;
+        }
+    }
+
     /// Stops accepting at once, lets requests that were started be answered for at most `grace`, then closes what is left.
     pub async fn shut_down(self, grace: Duration) {
         let deadline = Instant::now() + grace;
@@ -349,13 +361,13 @@ async fn run<S: Service>(
                     let principal = principal(stream.get_ref().1);
                     (Transport::Tls(Box::new(stream)), principal)
                 }
-                Ok(Err(error)) => {
-                    debug!(%address, %listener, %error, "closed: no TLS handshake");
-                    return;
-                }
+                Ok(Err(error)) => return shared.service.turned_away(address, &listener, &error),
                 Err(_) => {
-                    debug!(%address, %listener, "closed: the TLS handshake took longer than sluice.handshake.timeout.ms");
-                    return;
+                    return shared.service.turned_away(
+                        address,
+                        &listener,
+                        &"it took longer than sluice.handshake.timeout.ms",
+                    );
                 }
             }
         }

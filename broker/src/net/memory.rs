@@ -29,7 +29,7 @@ const FREE_BYTES_MAX: usize = 4 << 20;
 
 /// All read buffers of the broker.
 #[derive(Debug)]
-pub(super) struct NetworkMemory {
+pub(crate) struct NetworkMemory {
     budget: Arc<Semaphore>,
     overdraft: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -38,7 +38,7 @@ pub(super) struct NetworkMemory {
 
 impl NetworkMemory {
     /// Memory of `bytes` in all, at least one buffer of the largest capacity.
-    pub(super) fn new(bytes: usize) -> Arc<Self> {
+    pub(crate) fn new(bytes: usize) -> Arc<Self> {
         let bytes = bytes.clamp(CAPACITY_MAX, Semaphore::MAX_PERMITS);
         Arc::new(Self {
             budget: Arc::new(Semaphore::new(bytes)),

@@ -26,10 +26,13 @@ mod transport;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+pub(crate) use distinguished_name::subject;
+pub(crate) use frames::{FrameError, FrameReader};
 pub use listener::{BindError, Bound, Endpoint, Running, bind};
+pub(crate) use memory::NetworkMemory;
 pub use service::{Outcome, Peer, Principal, Service, Started};
-pub(crate) use tls::server_config;
 pub use tls::{TlsError, certificates_from_pem, private_key_from_pem};
+pub(crate) use tls::{identity, roots, server_config, versions};
 
 /// Where the broker listens and what connections may cost.
 #[derive(Debug, Clone)]

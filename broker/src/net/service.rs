@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt, future::Future, net::SocketAddr, sync::Arc};
 use futures::future::BoxFuture;
 use sluice_protocol::records::{Chunks, Part};
 
+use tracing::debug;
+
 use super::ListenerName;
 
 /// Answers frames. One per broker, shared by all connections.
@@ -21,6 +23,12 @@ pub trait Service: Send + Sync + 'static {
     /// watermark or for more records, goes into [`Started::Later`], so that the next request can start. It is dropped
     /// half way when the peer is gone.
     fn start(&self, connection: &mut Self::Connection, frame: Chunks) -> impl Future<Output = Started> + Send;
+
+    /// A peer did not get as far as being served: its TLS handshake failed. On a port that is open to the world this is
+    /// everyday; a service whose peers are few and known says it louder.
+    fn turned_away(&self, address: SocketAddr, listener: &ListenerName, why: &dyn fmt::Display) {
+        debug!(%address, %listener, %why, "closed: no TLS handshake");
+    }
 }
 
 /// How far a request has come once the next may start.
@@ -33,6 +41,8 @@ pub enum Started {
     None,
     /// The connection ends once the answers before this one are written.
     Close(Cow<'static, str>),
+    /// Answered, and the connection ends once that is written.
+    Farewell(Vec<Part>, Cow<'static, str>),
 }
 
 impl fmt::Debug for Started {
@@ -42,6 +52,7 @@ impl fmt::Debug for Started {
             Self::Later(_) => f.write_str("Later"),
             Self::None => f.write_str("None"),
             Self::Close(why) => write!(f, "Close({why})"),
+            Self::Farewell(parts, why) => write!(f, "Farewell({} parts, {why})", parts.len()),
         }
     }
 }

@@ -70,24 +70,25 @@ pub enum TlsError {
 /// The server side of TLS for one listener.
 pub(crate) fn server_config(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let versions: Vec<&'static SupportedProtocolVersion> = config
-        .protocols
-        .iter()
-        .map(|protocol| match protocol {
-            TlsProtocol::Tls12 => &TLS12,
-            TlsProtocol::Tls13 => &TLS13,
-        })
-        .collect();
     let (place, key, chain) = identity(&config.identity)?;
     let identity_error = |cause| TlsError::Identity { place: place.clone(), cause };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&versions)
+        .with_protocol_versions(&versions(config))
         .map_err(identity_error)?;
     let builder = match client_verifier(config, provider)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
     Ok(Arc::new(builder.with_single_cert(chain, key).map_err(identity_error)?))
+}
+
+/// `ssl.enabled.protocols` in rustls' terms.
+pub(crate) fn versions(config: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
+    let version = |protocol: &TlsProtocol| match protocol {
+        TlsProtocol::Tls12 => &TLS12,
+        TlsProtocol::Tls13 => &TLS13,
+    };
+    config.protocols.iter().map(version).collect()
 }
 
 /// All certificates in `pem`, in their order. `place` names it in errors.
@@ -103,9 +104,11 @@ pub fn private_key_from_pem(pem: &[u8], place: &str) -> Result<PrivateKeyDer<'st
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| TlsError::NoKey { place: place.to_owned() })
 }
 
+/// Where an identity came from, its key, and its certificates, the owner's first.
 type LoadedIdentity = (String, PrivateKeyDer<'static>, Vec<CertificateDer<'static>>);
 
-fn identity(identity: &Identity) -> Result<LoadedIdentity, TlsError> {
+/// Reads a key and its certificates.
+pub(crate) fn identity(identity: &Identity) -> Result<LoadedIdentity, TlsError> {
     match identity {
         Identity::File(path) => {
             let place = path.display().to_string();
@@ -130,7 +133,18 @@ fn client_verifier(
     if config.client_auth == ClientAuth::None {
         return Ok(None);
     }
-    let (place, pem) = match config.truststore.as_ref().ok_or(TlsError::NoTruststore)? {
+    let roots = roots(config.truststore.as_ref().ok_or(TlsError::NoTruststore)?)?;
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = match config.client_auth {
+        ClientAuth::Requested => builder.allow_unauthenticated(),
+        ClientAuth::Required | ClientAuth::None => builder,
+    };
+    Ok(Some(builder.build()?))
+}
+
+/// Reads the certificates of the authorities that are believed.
+pub(crate) fn roots(truststore: &PemSource) -> Result<RootCertStore, TlsError> {
+    let (place, pem) = match truststore {
         PemSource::File(path) => (path.display().to_string(), read(path)?),
         PemSource::Inline(text) => ("ssl.truststore.certificates".to_owned(), text.clone().into_bytes()),
     };
@@ -138,12 +152,7 @@ fn client_verifier(
     for certificate in certificates_from_pem(&pem, &place)? {
         roots.add(certificate).map_err(|cause| TlsError::Authority { place: place.clone(), cause })?;
     }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder = match config.client_auth {
-        ClientAuth::Requested => builder.allow_unauthenticated(),
-        ClientAuth::Required | ClientAuth::None => builder,
-    };
-    Ok(Some(builder.build()?))
+    Ok(roots)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

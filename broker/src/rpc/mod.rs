@@ -9,9 +9,16 @@
 //! again and asking first. That a broker's process is gone is evidence of its own ([`Probed::Refused`] after its connection
 //! ended), much faster than the coordinator's session; a broker that is silent is not gone.
 //!
-//! [`messages`] has what is said.
+//! [`messages`] has what is said, [`connect`] how a connection begins, [`link`] how it is kept, [`server`] who is let in.
 
+mod connect;
+mod link;
 pub(crate) mod messages;
+mod peers;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +31,9 @@ pub(crate) use messages::{
     Call, ChangeFailed, FetchError, FetchPartition, FetchedPartition, PartitionId, Probed, ReplicaFetch,
     ReplicaFetched, ReplicaState, Reply,
 };
+pub(crate) use peers::{Peers, PeersConfig};
+pub(crate) use server::{bind, serve};
+pub(crate) use tls::PeerTls;
 
 /// How long a broker may take to answer a call. Answers come in the order of the calls, so that one that takes longer holds up
 /// all others: the connection is given up with it.
