@@ -6,12 +6,16 @@
 
 mod bindings;
 mod brokers;
+mod changed;
 mod configs;
+mod create_partitions;
 mod gates;
 mod name;
 mod placement;
+mod plan;
 mod plugins;
 mod producer_ids;
+mod reassign;
 mod topics;
 mod views;
 
@@ -22,11 +26,14 @@ use sluice_protocol::Uuid;
 pub use bindings::{As, BindingError, Limit, LimitOutOfRange, NewBinding, NewPluginUse};
 pub use brokers::{FenceAbsent, RegisterBroker, RegisterError, SeatError, TakeSeat};
 pub use configs::{AlterConfigsError, AlterTopicConfigs, ConfigChange, ConfigRules, InvalidConfig};
+pub use create_partitions::{CreatePartitions, CreatePartitionsError, MorePartitions};
 pub use gates::{GateError, RemoveGate, SetGate};
 pub use name::{NAME_LENGTH_MAX, NameError, check_name};
-pub use placement::{Placement, PlacementError};
+pub use placement::{INTERNAL_REPLICAS_MAX, Placement, PlacementError};
+pub use plan::{BrokerLoad, Move, PartitionSizes, Plan};
 pub use plugins::{AddPlugin, AddPluginError, PLUGIN_NAME_LENGTH_MAX, PluginAdded, RemovePlugin, RemovePluginError};
 pub use producer_ids::{AllocateProducerIds, ProducerIdBlock, ProducerIdsExhausted};
+pub use reassign::{AlterReassignments, ReassignError, reassignments};
 pub use topics::{
     CreateTopicError, CreateTopics, DeleteTopicError, DeleteTopics, NewTopic, SourceKind, TooManyPartitions,
     TopicCreated, TopicRef,

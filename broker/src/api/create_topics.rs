@@ -127,6 +127,8 @@ pub(super) fn placement_code(error: &PlacementError) -> ErrorCode {
         | PlacementError::NoReplicas { .. }
         | PlacementError::UnevenReplicas { .. }
         | PlacementError::RepeatedBroker { .. }
-        | PlacementError::UnknownBroker { .. } => ErrorCode::InvalidReplicaAssignment,
+        | PlacementError::UnknownBroker { .. }
+        | PlacementError::DrainingBroker { .. }
+        | PlacementError::NoneServing { .. } => ErrorCode::InvalidReplicaAssignment,
     }
 }

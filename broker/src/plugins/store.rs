@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
-use sluice_cluster::decide::{CreateTopicError, CreateTopics, NewTopic, Placement};
+use sluice_cluster::decide::{CreateTopicError, CreateTopics, INTERNAL_REPLICAS_MAX, NewTopic, Placement};
 use sluice_protocol::records::{Batch, BatchBuilder, BatchError, Chunks, Compression};
 use sluice_storage::Appended;
 
@@ -106,7 +106,7 @@ impl Store {
         }
         let topic = NewTopic {
             name: STORE_TOPIC.to_owned(),
-            placement: Placement::Count { partitions: 1, replication_factor: 1 },
+            placement: Placement::Widest { partitions: 1, replication_factor_max: INTERNAL_REPLICAS_MAX },
             configs: [("retention.ms", "-1"), ("retention.bytes", "-1"), ("sluice.flush.mode", "group")]
                 .map(|(name, value)| (name.to_owned(), Some(value.to_owned())))
                 .to_vec(),

@@ -1,5 +1,7 @@
 //! A cluster for the tests of decisions: every change that is decided is replayed at once, through bytes, as a broker would.
 
+mod brokers;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 

@@ -8,6 +8,7 @@ use sluice_protocol::Uuid;
 
 use super::configs::{InvalidConfig, check_new};
 use super::name::{NameError, check_name, check_not_reserved};
+use super::placement::spread::Start;
 use super::placement::{Placement, PlacementError, place};
 use super::{Change, Decided, Given, Never};
 use crate::metadata::{Image, MetadataRecord, PartitionRegistration, Source, Topic, fold};
@@ -108,13 +109,7 @@ impl Change for CreateTopics {
         if asked > Self::PARTITIONS_MAX {
             return Err(TooManyPartitions { asked, max: Self::PARTITIONS_MAX });
         }
-        let mut news = News {
-            image,
-            names: BTreeSet::new(),
-            folds: BTreeMap::new(),
-            ids: BTreeSet::new(),
-            partitions: image.partition_count(),
-        };
+        let mut news = News { image, names: BTreeSet::new(), folds: BTreeMap::new(), ids: BTreeSet::new() };
         let mut records = Vec::new();
         let answer = self.topics.iter().map(|topic| {
             let made = news.create(topic, given).map(|(made, created)| {
@@ -233,7 +228,6 @@ struct News<'a> {
     /// Those of them that could be confused with others, folded.
     folds: BTreeMap<String, String>,
     ids: BTreeSet<Uuid>,
-    partitions: usize,
 }
 
 impl News<'_> {
@@ -246,13 +240,12 @@ impl News<'_> {
             check_not_reserved(&topic.name)?;
         }
         self.check_free(&topic.name)?;
-        let partitions = place(self.image, &topic.placement, self.partitions)?;
+        let partitions = place(self.image, &topic.placement, 0, Start::random((given.random)()))?;
         let configs = check_new(&topic.configs, given.configs)?;
         let id = given.new_id(|id| self.image.resolve_id(id).is_some() || self.ids.contains(&id));
         self.names.insert(topic.name.clone());
         self.folds.extend(fold(&topic.name).map(|folded| (folded, topic.name.clone())));
         self.ids.insert(id);
-        self.partitions += partitions.len();
         let created =
             TopicCreated { id, partitions: partitions.clone(), configs: configs.clone().into_iter().collect() };
         let records = vec![

@@ -207,6 +207,12 @@ impl PartitionRegistration {
         }
     }
 
+    /// Whether a reassignment is under way.
+    #[must_use]
+    pub fn is_reassigning(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
     /// Replicas outside the ISR.
     pub fn out_of_sync(&self) -> impl Iterator<Item = i32> + '_ {
         self.replicas.iter().copied().filter(|replica| !self.isr.contains(replica))
