@@ -123,9 +123,9 @@ impl Partition {
                 reader,
                 waiters: Waiters::new(high_watermark),
                 flusher,
-                wake: Arc::new(move |durable| {
+                wake: Arc::new(move |flushed| {
                     if let Some(partition) = this.upgrade() {
-                        partition.on_flushed(durable);
+                        partition.on_flushed(flushed);
                     }
                 }),
             }
@@ -219,9 +219,9 @@ impl Partition {
         }
     }
 
-    fn on_flushed(&self, durable: Result<i64, DirFailed>) {
-        match durable {
-            Ok(end) => self.on_stored(end),
+    fn on_flushed(&self, flushed: Result<(), DirFailed>) {
+        match flushed {
+            Ok(()) => self.on_stored(self.reader.durable_offset()),
             Err(failed) => {
                 tracing::error!(topic = %self.topic_id, partition = self.index, error = %failed, "the log directory failed");
                 self.waiters.end(NotCommitted::Storage);

@@ -7,17 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use sluice_protocol::Uuid;
 
 use crate::checkpoint::{self, Naming};
 use crate::disk::{Disk, is_no_space, remove_if_there};
 use crate::durability::{Durability, LogPoint};
 use crate::log_dir::{DirFailed, MarkCleanError};
-use crate::manifest::{self, CleanEnd, PartitionLine};
+use crate::manifest::{self, CleanEnd, LogOffsets, PartitionLine};
 use crate::partition_dir::{Folder, PartitionDir};
 use crate::segment::Segment;
 
 /// The recovery points, in the directory.
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-checkpoint";
+
+/// The logs' high watermarks and starts, in the directory.
+pub(crate) const OFFSETS: &str = "replication-offset-checkpoint";
 
 /// How each log ended, in the directory, if all ended cleanly.
 pub(crate) const CLEAN_SHUTDOWN: &str = "clean-shutdown";
@@ -29,7 +33,7 @@ pub(crate) struct DirState {
     pub(crate) path: PathBuf,
     failed: OnceLock<DirFailed>,
     partitions: Mutex<BTreeMap<String, Held>>,
-    written_points: Mutex<Vec<String>>,
+    written: Mutex<Written>,
     doomed: Mutex<VecDeque<Doomed>>,
     /// Held while one of the doomed is removed.
     sweeping: Mutex<()>,
@@ -46,63 +50,69 @@ pub(crate) struct Doomed {
 /// What the directory knows of a partition's log.
 #[derive(Debug)]
 pub(crate) enum Held {
-    /// There since the start, not opened yet.
-    Found(Found),
-    /// Durable up to here once, and without a folder at the start.
-    Gone(PartitionLine<LogPoint>),
     /// Open now.
     Open(Arc<Durability>),
-    /// Closed cleanly.
-    Closed(CleanEnd),
-    /// Dropped without being closed; durable up to here.
-    Dropped(PartitionLine<LogPoint>),
+    /// Not opened yet, closed, or dropped.
+    Resting(Known),
+    /// Written down once, and without a folder at the start.
+    Gone(Known),
 }
 
-/// What the last run left to know about a log.
+/// What is known of a log that is not open.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Found {
+pub(crate) struct Known {
+    /// How far it is durable.
     pub(crate) point: Option<PartitionLine<LogPoint>>,
+    pub(crate) offsets: Option<PartitionLine<LogOffsets>>,
+    /// How it ended, if it was closed; its point is its end then.
     pub(crate) clean_end: Option<CleanEnd>,
 }
 
-impl Held {
-    fn clean_end(&self) -> Option<&CleanEnd> {
-        match self {
-            Self::Found(found) => found.clean_end.as_ref(),
-            Self::Closed(end) => Some(end),
-            Self::Open(_) | Self::Dropped(_) | Self::Gone(_) => None,
+/// What the directory's files say.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) points: BTreeMap<String, PartitionLine<LogPoint>>,
+    pub(crate) offsets: BTreeMap<String, PartitionLine<LogOffsets>>,
+}
+
+impl Known {
+    /// Of a log that is open, or was until now.
+    fn of(log: &Durability) -> Self {
+        let (folder, topic_id) = (log.folder.name.to_string(), log.folder.name.topic_id());
+        Self {
+            point: log.recovery_point().map(|value| PartitionLine { folder: folder.clone(), topic_id, value }),
+            offsets: Some(PartitionLine { folder, topic_id, value: log.offsets() }),
+            clean_end: None,
+        }
+    }
+
+    /// What of it is of this topic.
+    fn of_topic(&self, topic_id: Uuid) -> Self {
+        Self {
+            point: self.point.clone().filter(|line| line.topic_id == topic_id),
+            offsets: self.offsets.clone().filter(|line| line.topic_id == topic_id),
+            clean_end: self.clean_end.clone().filter(|line| line.topic_id == topic_id),
         }
     }
 
     fn point(&self) -> Option<PartitionLine<LogPoint>> {
-        match self {
-            Self::Found(found) => match &found.clean_end {
-                Some(end) => Some(manifest::point_of(end)),
-                None => found.point.clone(),
-            },
-            Self::Open(log) => Some(point_line(log)),
-            Self::Closed(end) => Some(manifest::point_of(end)),
-            Self::Dropped(point) | Self::Gone(point) => Some(point.clone()),
-        }
-    }
-}
-
-fn point_line(log: &Durability) -> PartitionLine<LogPoint> {
-    PartitionLine {
-        folder: log.folder.name.to_string(),
-        topic_id: log.folder.name.topic_id(),
-        value: log.recovery_point(),
+        self.clean_end.as_ref().map(manifest::point_of).or_else(|| self.point.clone())
     }
 }
 
 impl DirState {
-    pub(crate) fn new(disk: Arc<dyn Disk>, path: PathBuf, partitions: BTreeMap<String, Held>) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        path: PathBuf,
+        partitions: BTreeMap<String, Held>,
+        written: Written,
+    ) -> Self {
         Self {
             disk,
             path,
             failed: OnceLock::new(),
             partitions: Mutex::new(partitions),
-            written_points: Mutex::default(),
+            written: Mutex::new(written),
             doomed: Mutex::default(),
             sweeping: Mutex::default(),
             marked_clean: AtomicBool::new(false),
@@ -133,20 +143,36 @@ impl DirState {
     }
 
     /// What is known of a partition about to be opened; `None` while its log is open.
-    pub(crate) fn found(&self, partition: &PartitionDir) -> Option<Found> {
+    pub(crate) fn known(&self, partition: &PartitionDir) -> Option<Known> {
         self.spare(partition);
         match self.partitions.lock().get(&partition.to_string()) {
-            None => Some(Found::default()),
+            None => Some(Known::default()),
             Some(Held::Open(_)) => None,
-            Some(held) => Some(Found {
-                point: held.point().filter(|line| line.topic_id == partition.topic_id()),
-                clean_end: held.clean_end().filter(|line| line.topic_id == partition.topic_id()).cloned(),
-            }),
+            Some(Held::Resting(known) | Held::Gone(known)) => Some(known.of_topic(partition.topic_id())),
         }
     }
 
-    /// Takes note of a log that was opened, closed or dropped.
-    pub(crate) fn hold(&self, partition: &PartitionDir, held: Held) {
+    /// Takes note of a log that is open now.
+    pub(crate) fn opened(&self, log: &Arc<Durability>) {
+        self.hold(&log.folder.name, Held::Open(Arc::clone(log)));
+    }
+
+    /// Takes note of a log that was closed.
+    pub(crate) fn closed(&self, log: &Durability, end: CleanEnd) {
+        self.hold(&log.folder.name, Held::Resting(Known { clean_end: Some(end), ..Known::of(log) }));
+    }
+
+    /// Forgets a log dropped without being closed, but not how far it is durable.
+    pub(crate) fn dropped(&self, log: &Durability) {
+        self.hold(&log.folder.name, Held::Resting(Known::of(log)));
+    }
+
+    /// Takes back what was known of a log that is not open: it is about to be something else.
+    pub(crate) fn disown(&self, partition: &PartitionDir) {
+        self.hold(partition, Held::Resting(Known::default()));
+    }
+
+    fn hold(&self, partition: &PartitionDir, held: Held) {
         self.partitions.lock().insert(partition.to_string(), held);
     }
 
@@ -156,12 +182,12 @@ impl DirState {
         self.checkpoint()?;
         let mut lines = Vec::new();
         for (name, held) in &*self.partitions.lock() {
-            if matches!(held, Held::Gone(_)) {
-                continue;
-            }
-            let Some(end) = held.clean_end() else {
-                return Err(MarkCleanError::NotClosed { partition: name.clone() });
+            let end = match held {
+                Held::Gone(_) => continue,
+                Held::Resting(known) => known.clean_end.as_ref(),
+                Held::Open(_) => None,
             };
+            let end = end.ok_or_else(|| MarkCleanError::NotClosed { partition: name.clone() })?;
             lines.push(end.to_line());
         }
         let content = checkpoint::encode(manifest::CLEAN_TITLE, lines.into_iter());
@@ -188,7 +214,7 @@ impl DirState {
     }
 
     /// Leaves a partition's doomed segments alone: its folder goes away, or is read again as it stands.
-    fn spare(&self, partition: &PartitionDir) {
+    pub(crate) fn spare(&self, partition: &PartitionDir) {
         self.doomed.lock().retain(|doomed| doomed.folder.name != *partition);
         drop(self.sweeping.lock());
     }
@@ -214,11 +240,6 @@ impl DirState {
             drop(sweeping);
             swept.map_err(|error| self.fail("delete", error))?;
         }
-    }
-
-    /// Forgets a log dropped without being closed, but not how far it is durable.
-    pub(crate) fn drop_log(&self, log: &Durability) {
-        self.hold(&log.folder.name, Held::Dropped(point_line(log)));
     }
 
     /// Forgets a partition and removes its folder. A crash in between leaves a folder that the next start sweeps.
@@ -259,36 +280,91 @@ impl DirState {
             .collect()
     }
 
-    /// Writes down the recovery points, when they are others than those on disk.
+    /// Writes down the recovery points and offsets, where they are others than those on disk.
     pub(crate) fn checkpoint(&self) -> Result<(), DirFailed> {
+        if let Checkpointed::NoSpace = self.write_down()? {
+            tracing::warn!(dir = %self.path.display(), "no room to write down the recovery points");
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the disk knows no recovery point of this log, or none beyond `point`: before what lies there is removed.
+    pub(crate) fn take_back_point(&self, log: &Durability, point: Option<LogPoint>) -> Result<Checkpointed, DirFailed> {
+        let written = self.written.lock().points.get(&log.folder.name.to_string()).map(|line| line.value.offset);
+        let beyond = match (written, point) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(written), Some(point)) => written > point.offset,
+        };
+        if beyond { self.write_down() } else { Ok(Checkpointed::Done) }
+    }
+
+    fn write_down(&self) -> Result<Checkpointed, DirFailed> {
         self.check()?;
-        let mut written = self.written_points.lock();
-        let mut points = BTreeMap::new();
+        let mut written = self.written.lock();
+        let mut known = Vec::new();
         let mut open = Vec::new();
         for (name, held) in &*self.partitions.lock() {
             match held {
-                Held::Open(log) => open.push(Arc::clone(log)),
-                other => points.extend(other.point().map(|point| (name.clone(), point))),
+                Held::Open(log) => open.push((name.clone(), Arc::clone(log))),
+                Held::Resting(resting) | Held::Gone(resting) => known.push((name.clone(), resting.clone())),
             }
         }
         // Asked outside the lock: one of them may be in the middle of a sync.
-        points.extend(open.iter().map(|log| (log.folder.name.to_string(), point_line(log))));
-        let lines: Vec<String> = points.values().map(PartitionLine::<LogPoint>::to_line).collect();
-        if lines == *written {
-            return Ok(());
+        known.extend(open.into_iter().map(|(name, log)| (name, Known::of(&log))));
+        let mut now = Written::default();
+        for (name, known) in known {
+            if let Some(point) = known.point() {
+                now.points.insert(name.clone(), point);
+            }
+            if let Some(offsets) = known.offsets {
+                now.offsets.insert(name, offsets);
+            }
         }
-        let content = checkpoint::encode(manifest::POINTS_TITLE, lines.iter().cloned());
-        let path = self.path.join(RECOVERY_POINTS);
-        match checkpoint::replace(&*self.disk, &path, &content, Naming::Durable) {
+        let Written { points, offsets } = &mut *written;
+        let points = self.replace_if_new(RECOVERY_POINTS, points, now.points, |lines| {
+            checkpoint::encode(manifest::POINTS_TITLE, lines.map(PartitionLine::<LogPoint>::to_line))
+        })?;
+        let offsets = self.replace_if_new(OFFSETS, offsets, now.offsets, |lines| {
+            checkpoint::encode(manifest::OFFSETS_TITLE, lines.map(PartitionLine::<LogOffsets>::to_line))
+        })?;
+        Ok(points.and(offsets))
+    }
+
+    /// Writes one of the directory's files, unless it says so already.
+    fn replace_if_new<T: PartialEq>(
+        &self,
+        file: &str,
+        written: &mut Lines<T>,
+        now: Lines<T>,
+        encode: impl Fn(std::collections::btree_map::Values<'_, String, PartitionLine<T>>) -> Vec<u8>,
+    ) -> Result<Checkpointed, DirFailed> {
+        if *written == now {
+            return Ok(Checkpointed::Done);
+        }
+        match checkpoint::replace(&*self.disk, &self.path.join(file), &encode(now.values()), Naming::Durable) {
             Ok(()) => {
-                *written = lines;
-                Ok(())
+                *written = now;
+                Ok(Checkpointed::Done)
             }
-            Err(error) if is_no_space(&error) => {
-                tracing::warn!(dir = %self.path.display(), "no room to write down the recovery points");
-                Ok(())
-            }
+            Err(error) if is_no_space(&error) => Ok(Checkpointed::NoSpace),
             Err(error) => Err(self.fail("checkpoint", error)),
         }
+    }
+}
+
+type Lines<T> = BTreeMap<String, PartitionLine<T>>;
+
+/// Whether the directory's files say what is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checkpointed {
+    Done,
+    /// There was no room: they say what was so before.
+    NoSpace,
+}
+
+impl Checkpointed {
+    fn and(self, other: Self) -> Self {
+        if self == Self::Done { other } else { self }
     }
 }

@@ -6,7 +6,8 @@
 //!    durable '--- written, not yet synced
 //! ```
 //! The appender moves the tail; whoever syncs moves the recovery point to the tail as it was before the sync began. What a
-//! batch needs to be found again is synced with it: the segment's name, the folder's, the leader epochs.
+//! batch needs to be found again is synced with it: the segment's name, the folder's, the leader epochs. A truncation moves
+//! both back, and no sync runs beside it: what is written where something else was durable is not durable before its own sync.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -15,10 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::checkpoint::{self, Naming};
-use crate::disk::{DiskFile, is_no_space};
+use crate::disk::{DiskFile, is_no_space, remove_if_there};
 use crate::flusher::Waiting;
 use crate::leader_epoch;
 use crate::log_dir::DirFailed;
+use crate::manifest::LogOffsets;
 use crate::partition_dir::{Folder, METADATA, metadata_content};
 use crate::reader::LogReader;
 
@@ -33,6 +35,12 @@ pub(crate) struct LogPoint {
     pub(crate) position: u64,
 }
 
+impl LogPoint {
+    fn earlier(self, other: Self) -> Self {
+        if other.offset < self.offset { other } else { self }
+    }
+}
+
 /// How far a log is written and durable; shared by its appender, the flusher and the checkpoints of its directory.
 #[derive(Debug)]
 pub(crate) struct Durability {
@@ -40,9 +48,18 @@ pub(crate) struct Durability {
     reader: Arc<LogReader>,
     tail: Mutex<LogPoint>,
     /// Held while syncing, so that no second sync finds nothing left to do and says so before the first is done.
-    recovery_point: Mutex<LogPoint>,
+    synced: Mutex<Synced>,
     unsynced: Unsynced,
     pub(crate) waiting: Mutex<Waiting>,
+}
+
+/// How far syncs have come.
+#[derive(Debug)]
+struct Synced {
+    /// `None` while the log is made to start over: a point in it would be none in what it becomes.
+    recovery_point: Option<LogPoint>,
+    /// From the announcement of a truncation to its end, which syncs what is left.
+    truncating: bool,
 }
 
 /// What besides batches is not durable yet.
@@ -62,7 +79,7 @@ impl Durability {
             folder: Arc::clone(reader.folder()),
             reader,
             tail: Mutex::new(tail),
-            recovery_point: Mutex::new(recovery_point),
+            synced: Mutex::new(Synced { recovery_point: Some(recovery_point), truncating: false }),
             unsynced: Unsynced::default(),
             waiting: Mutex::default(),
         }
@@ -90,44 +107,79 @@ impl Durability {
     }
 
     /// Where recovery would start.
-    pub(crate) fn recovery_point(&self) -> LogPoint {
-        *self.recovery_point.lock()
+    pub(crate) fn recovery_point(&self) -> Option<LogPoint> {
+        self.synced.lock().recovery_point
+    }
+
+    /// What the directory writes down about the log besides.
+    pub(crate) fn offsets(&self) -> LogOffsets {
+        LogOffsets { high_watermark: self.reader.known_high_watermark(), log_start: self.reader.log_start_offset() }
     }
 
     /// Whether something written is not durable.
     pub(crate) fn is_behind(&self) -> bool {
         let recovery_point = self.recovery_point();
-        *self.tail.lock() != recovery_point
+        Some(*self.tail.lock()) != recovery_point
     }
 
-    /// The log will end at `point`, before anything beyond it is removed: nothing after it counts as durable any more.
-    pub(crate) fn cut_back(&self, point: LogPoint) {
-        let mut recovery_point = self.recovery_point.lock();
-        let mut tail = self.tail.lock();
-        *tail = point;
-        if recovery_point.offset > point.offset {
-            *recovery_point = point;
-            self.reader.set_durable(point.offset);
+    /// Announces that the log will end at `point`, or start over: until that is done or given up, no recovery point beyond is
+    /// written down, and nothing is synced. The log itself is as it was.
+    pub(crate) fn announce_truncation(&self, point: Option<LogPoint>) {
+        let mut synced = self.synced.lock();
+        synced.truncating = true;
+        synced.recovery_point = synced.recovery_point.zip(point).map(|(durable, point)| durable.earlier(point));
+    }
+
+    /// The log will stay as it is after all.
+    pub(crate) fn give_up_truncation(&self) {
+        self.synced.lock().truncating = false;
+    }
+
+    /// Makes the log end at `point` by `cut`, and all of what is left durable.
+    pub(crate) fn truncate(&self, point: LogPoint, cut: impl FnOnce() -> io::Result<()>) -> Result<(), DirFailed> {
+        let mut synced = self.synced.lock();
+        *self.tail.lock() = point;
+        self.reader.set_durable(self.reader.durable_offset().min(point.offset));
+        let all = i64::MIN;
+        match cut().map_err(NotSynced::Io).and_then(|()| self.sync_up_to(point, all)) {
+            Ok(()) => {
+                synced.recovery_point = Some(point);
+                self.reader.set_durable(point.offset);
+            }
+            Err(NotSynced::NoSpace) => self.drop_epochs().map_err(|error| self.folder.dir.fail("truncate", error))?,
+            Err(NotSynced::Io(error)) => return Err(self.folder.dir.fail("truncate", error)),
         }
+        synced.truncating = false;
+        Ok(())
     }
 
-    /// Makes everything durable that was written before the call, and returns the offset up to which that is.
+    /// Removes leader epochs that cannot be written anew for want of room: they name batches that are no more, and held against
+    /// those that come in their place these would be taken for damaged. The batches say the same.
+    fn drop_epochs(&self) -> io::Result<()> {
+        remove_if_there(self.folder.disk(), &self.folder.file(leader_epoch::FILE))?;
+        self.folder.disk().sync_dir(&self.folder.path)
+    }
+
+    /// Makes everything durable that was written before the call; the reader's durable offset says up to where.
     ///
     /// # Errors
     /// The directory has failed, now or before: after an `fdatasync` that failed, a second one that succeeds proves nothing.
-    pub(crate) fn sync(&self) -> Result<i64, DirFailed> {
-        let mut recovery_point = self.recovery_point.lock();
+    pub(crate) fn sync(&self) -> Result<(), DirFailed> {
+        let mut synced = self.synced.lock();
         self.folder.dir.check()?;
+        if synced.truncating {
+            return Ok(());
+        }
         let tail = *self.tail.lock();
-        match self.sync_up_to(tail, recovery_point.segment) {
+        match self.sync_up_to(tail, synced.recovery_point.map_or(i64::MIN, |durable| durable.segment)) {
             Ok(()) => {}
             // Nothing that was written is in doubt: small files beside the log have no room yet. Whoever waits goes on waiting.
-            Err(NotSynced::NoSpace) => return Ok(recovery_point.offset),
+            Err(NotSynced::NoSpace) => return Ok(()),
             Err(NotSynced::Io(error)) => return Err(self.folder.dir.fail("sync", error)),
         }
-        *recovery_point = tail;
+        synced.recovery_point = Some(tail);
         self.reader.set_durable(tail.offset);
-        Ok(tail.offset)
+        Ok(())
     }
 
     fn sync_up_to(&self, tail: LogPoint, from_segment: i64) -> Result<(), NotSynced> {
@@ -148,8 +200,7 @@ impl Durability {
             }
         }
         if self.unsynced.epochs.swap(false, Ordering::AcqRel) {
-            let path = self.folder.file(leader_epoch::FILE);
-            let content = self.reader.epochs().to_file();
+            let (path, content) = (self.folder.file(leader_epoch::FILE), self.reader.epochs().to_file());
             if let Err(error) = checkpoint::replace(disk, &path, &content, Naming::Later) {
                 self.epochs_changed();
                 return Err(NotSynced::of_a_new_file(error));

@@ -6,7 +6,7 @@
 //!   log_dir ── one data folder, locked: identity, recovery points, the clean-shutdown manifest
 //!     │  flusher, durability, housekeeping ── fdatasync shared by all who wait; how far each log is durable
 //!     └─ log ── one partition: append, roll, retain, close
-//!          │  recovery, scan, snapshots ── what a log is after a stop
+//!          │  recovery, truncation, scan, snapshots ── what a log is after a stop, and after it was cut back
 //!          │  producer_state, leader_epoch, retention ── decisions and tables, without IO
 //!          └─ segment ── one file of batches; indexes (offset_index, time_index, rows)
 //!   reader ── reads all of it without a lock
@@ -42,11 +42,12 @@ mod snapshots;
 pub mod testing;
 mod time_index;
 mod timestamps;
+mod truncation;
 
 pub use config::{FlushMode, LogConfig, SEGMENT_BYTES_MAX};
 pub use disk::{Disk, DiskFile, Entry, LockGuard, RealDisk};
 pub use flusher::{FlushHandle, Flusher, Wake};
-pub use log::{AppendError, Appended, Log, Retained};
+pub use log::{AppendError, Appended, AppendedReplicated, Log, ReplicateError, Retained, TruncateError};
 pub use log_dir::{
     CHECKPOINT_INTERVAL, DirFailed, Identity, LockedLogDir, LogDir, LogDirOptions, MarkCleanError, OpenError, Opened,
     Owner,

@@ -12,18 +12,16 @@
 //! A batch is in the log once it is written; that it is durable is the flusher's business, and whether it counts the
 //! replicas'. After an error of the disk the whole directory is failed: a write that failed once may have half happened.
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_protocol::records::BatchHeader;
 
-use crate::config::{LogConfig, SEGMENT_BYTES_MAX};
-use crate::dir_state::{Doomed, Held};
-use crate::disk::{DiskFile, is_no_space};
-use crate::durability::{Durability, LogPoint};
+use crate::config::LogConfig;
+use crate::disk::is_no_space;
+use crate::durability::Durability;
 use crate::flusher::FlushHandle;
-use crate::indexes::Indexes;
 use crate::leader_epoch::LeaderEpochs;
 use crate::log_dir::{DirFailed, LogDir};
 use crate::manifest::{CleanEnd, LogEnd};
@@ -31,12 +29,18 @@ use crate::partition_dir::{Folder, PartitionDir};
 use crate::producer_state::{Producers, Sequence, SequenceError};
 use crate::reader::LogReader;
 use crate::recovery::{self, OpenLogError, Recovery};
-use crate::retention::{self, Facts};
-use crate::scan::{HEADER_WINDOW, Scan, ScanError};
-use crate::segment::{NO_NEWEST, Segment};
+use crate::segment::Segment;
 use crate::snapshots::Snapshots;
 
+mod replicated;
 mod truncation;
+mod upkeep;
+mod write;
+
+pub use replicated::{AppendedReplicated, ReplicateError};
+pub use truncation::TruncateError;
+pub use upkeep::Retained;
+use write::{ALLOCATE_FIRST, Unwritten};
 
 /// A partition's log, as its one appender has it.
 #[derive(Debug)]
@@ -121,22 +125,6 @@ pub enum AppendError {
     Storage(#[from] DirFailed),
 }
 
-/// What retention did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retained {
-    /// Segments that left the log.
-    pub segments: usize,
-    /// Their bytes. The files go with the next sweep of the directory.
-    pub bytes: u64,
-}
-
-/// The first step of allocation ahead, doubled with each: small logs waste little, busy ones seldom ask (25 to 30 % less CPU an
-/// append than growing the file with each, measured on ext4).
-const ALLOCATE_FIRST: u64 = 1 << 20;
-
-/// The last.
-const ALLOCATE_MOST: u64 = 64 << 20;
-
 /// Pieces of a batch written without allocating a list of them: a frame of 1 MiB read in 64 KiB pieces has as many.
 const SLICES_INLINE: usize = 18;
 
@@ -161,6 +149,7 @@ impl Log {
             recovered.epochs,
             tail.offset,
             recovered.durable.offset,
+            recovered.offsets,
         ));
         let durability = Arc::new(Durability::new(Arc::clone(&reader), tail, recovered.durable));
         if recovered.folder_made {
@@ -172,12 +161,13 @@ impl Log {
         if recovered.epochs_new {
             durability.epochs_changed();
         }
-        if recovered.durable != tail {
-            // What was just scanned may be in the page cache only.
+        if recovered.durable != tail || recovered.epochs_new {
+            // What was just scanned may be in the page cache only; and batches that come must not be held against epochs of
+            // batches that are no more.
             durability.sync()?;
         }
         reader.segments().iter().for_each(|segment| segment.close());
-        folder.dir.hold(name, Held::Open(Arc::clone(&durability)));
+        folder.dir.opened(&durability);
         let segment = Arc::clone(reader.segments().last().expect("a log has a segment"));
         let log = Self {
             active: Active { since_ms: None, allocated: segment.size(), step: ALLOCATE_FIRST, segment },
@@ -251,7 +241,7 @@ impl Log {
         if let Sequence::Duplicate { base_offset, log_append_time } = self.producers.check(&header)? {
             return Ok(Appended::Again { base_offset, log_append_time });
         }
-        if let Some(current) = self.reader.latest_epoch().filter(|latest| *latest > leader_epoch) {
+        if let Some(current) = self.reader.epochs().reigning().filter(|reigning| *reigning > leader_epoch) {
             return Err(AppendError::StaleLeader { current, got: leader_epoch });
         }
         let size = header.size() as u64;
@@ -265,8 +255,10 @@ impl Log {
         }
         // Before the bytes: from there on nothing may fail.
         let indexes = self.active_indexes()?;
-        self.write(&header, body)?;
-        self.publish(&header, &indexes, now_ms);
+        let position = self.active.segment.size();
+        self.write_batch(&header, body)?;
+        self.note(&header, position, &indexes, now_ms);
+        self.publish(position + size, header.next_offset(), now_ms);
         Ok(Appended::New {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
@@ -274,41 +266,17 @@ impl Log {
         })
     }
 
-    /// Rolls the active segment when it is older than `segment.ms`: called from time to time, for logs nobody writes to.
-    ///
-    /// # Errors
-    /// As [`Log::append`].
-    pub fn roll_if_due(&mut self, now_ms: i64) -> Result<(), AppendError> {
-        self.folder.dir.check()?;
-        if self.is_due(now_ms)? {
-            self.roll(0)?;
-        }
-        Ok(())
+    /// Begins a leader's reign, before its first append. Followers whose logs end in an epoch that this log has no batch of then
+    /// learn where theirs parts from it, whether or not anything is written in this reign (Kafka's `assignEpochStartOffset`).
+    pub fn begin_epoch(&mut self, leader_epoch: i32) {
+        let mut epochs = LeaderEpochs::clone(&self.reader.epochs());
+        epochs.begin(leader_epoch, self.reader.log_end_offset());
+        self.reader.set_epochs(epochs);
     }
 
-    /// Takes out what retention keeps no longer, forgets idle producers, lets go of idle files. Called from time to time; the
-    /// files of what goes are removed by the directory, off this path.
-    ///
-    /// # Errors
-    /// As [`Log::append`]. A segment whose age cannot be read keeps its place.
-    pub fn retain(&mut self, now_ms: i64) -> Result<Retained, AppendError> {
-        self.roll_if_due(now_ms)?;
-        self.producers.expire(now_ms, self.config.producer_id_expiration_ms);
-        let segments = Vec::clone(&self.reader.segments());
-        let facts: Vec<Facts> = segments.iter().map(|segment| self.facts(segment)).collect();
-        let expired = retention::expired(&facts, &self.config, now_ms);
-        if expired == segments.len() {
-            // All of it, the active segment too: an empty one takes its place and keeps the log's end.
-            self.roll(0)?;
-        }
-        if expired > 0 {
-            self.take_out(expired);
-        }
-        let last = self.reader.segments().len() - 1;
-        for (i, segment) in self.reader.segments().iter().enumerate() {
-            segment.release_idle(i == last);
-        }
-        Ok(Retained { segments: expired, bytes: facts[..expired].iter().map(|facts| facts.size).sum() })
+    /// Up to where the log's records were known to be committed when it was opened, or are by now; within the log.
+    pub fn known_high_watermark(&self) -> i64 {
+        self.reader.known_high_watermark()
     }
 
     /// Ends the log cleanly: durable, trimmed, with everything written down that the next start would look for.
@@ -338,7 +306,7 @@ impl Log {
             },
         };
         self.closed = true;
-        self.folder.dir.hold(&self.folder.name, Held::Closed(end));
+        self.folder.dir.closed(&self.durability, end);
         Ok(())
     }
 
@@ -351,231 +319,38 @@ impl Log {
         self.folder.dir.forget(&self.folder.name)
     }
 
-    fn segment_bytes(&self) -> u32 {
-        self.config.segment_bytes.min(SEGMENT_BYTES_MAX)
-    }
-
-    /// Whether a batch has to go into a new segment: for its bytes, or because the indexes count 32 bits of offsets.
-    fn is_full_for(&self, header: &BatchHeader) -> bool {
-        let (size, base) = (self.active.segment.size(), self.active.segment.base_offset);
-        size > 0
-            && (size + header.size() as u64 > u64::from(self.segment_bytes())
-                || header.last_offset() - base > i64::from(i32::MAX))
-    }
-
-    /// Whether the active segment has been written to for `segment.ms`.
-    fn is_due(&mut self, now_ms: i64) -> Result<bool, AppendError> {
-        if self.active.segment.size() == 0 {
-            return Ok(false);
-        }
-        let since = match self.active.since_ms {
-            Some(since) => since,
-            None => *self.active.since_ms.insert(self.first_written(now_ms)?),
-        };
-        Ok(now_ms.saturating_sub(since) >= self.config.segment_ms)
-    }
-
-    /// When the active segment got its first batch, by that batch's own time: what is left of it after a restart.
-    fn first_written(&self, now_ms: i64) -> Result<i64, AppendError> {
-        let segment = &self.active.segment;
-        let first = segment
-            .file()
-            .map_err(ScanError::Io)
-            .and_then(|file| Scan::new(&*file, (segment.base_offset, 0), segment.size(), HEADER_WINDOW).next());
-        match first {
-            Ok(Some(found)) if found.header.max_timestamp >= 0 => Ok(found.header.max_timestamp.min(now_ms)),
-            Err(ScanError::Io(error)) => Err(self.folder.dir.fail("read", error).into()),
-            // Damage is for its readers to hear of. The segment's time counts from now.
-            _ => Ok(now_ms),
-        }
-    }
-
-    /// Seals the active segment and makes the next one. With no room for it, nothing has happened.
-    fn roll(&mut self, size: u64) -> Result<(), AppendError> {
-        let log_end = self.reader.log_end_offset();
-        if log_end == self.active.segment.base_offset {
-            return Ok(());
-        }
-        let next =
-            Segment::create(Arc::clone(&self.folder), log_end).map_err(|error| self.refuse("roll", size, error))?;
-        self.trim().map_err(|error| self.folder.dir.fail("roll", error))?;
-        let saved = self.active.segment.save_indexes(log_end).and_then(|()| self.save_snapshot());
-        match saved {
-            // Both are made anew from the batches when they are missed.
-            Err(error) if is_no_space(&error) => {}
-            other => other.map_err(|error| self.folder.dir.fail("roll", error))?,
-        }
-        let next = Arc::new(next);
-        self.durability.names_changed();
-        let mut segments = Vec::clone(&self.reader.segments());
-        segments.push(Arc::clone(&next));
-        self.reader.set_segments(segments);
-        self.active = Active { segment: next, since_ms: None, allocated: 0, step: self.active.step };
-        Ok(())
-    }
-
-    /// Gives back what was allocated ahead.
-    fn trim(&mut self) -> io::Result<()> {
-        let size = self.active.segment.size();
-        if self.active.allocated > size {
-            self.active.segment.file()?.truncate(size)?;
-            self.active.allocated = size;
-        }
-        Ok(())
-    }
-
-    fn save_snapshot(&mut self) -> io::Result<()> {
-        let log_end = self.reader.log_end_offset();
-        self.snapshots.save(&self.folder, log_end, &self.producers)
-    }
-
-    /// One `pwritev` behind the last batch. When there is no room for all of it, none of it stays.
-    fn write(&mut self, header: &BatchHeader, body: &[Bytes]) -> Result<(), AppendError> {
+    fn write_batch(&mut self, header: &BatchHeader, body: &[Bytes]) -> Result<(), Unwritten> {
         let size = header.size() as u64;
-        let position = self.active.segment.size();
-        let file = self.active.segment.file().map_err(|error| self.folder.dir.fail("open", error))?;
-        self.allocate(&*file, size)?;
         let header = header.to_bytes();
-        let written = if body.len() < SLICES_INLINE {
+        if body.len() < SLICES_INLINE {
             let mut slices = [IoSlice::new(&[]); SLICES_INLINE];
             slices[0] = IoSlice::new(&header);
             for (slice, piece) in slices[1..].iter_mut().zip(body) {
                 *slice = IoSlice::new(piece);
             }
-            file.write_all_at(&mut slices[..=body.len()], position)
+            self.write(&mut slices[..=body.len()], size)
         } else {
             let mut slices = Vec::with_capacity(body.len() + 1);
             slices.push(IoSlice::new(&header));
             slices.extend(body.iter().map(|piece| IoSlice::new(piece)));
-            file.write_all_at(&mut slices, position)
-        };
-        written.map_err(|error| match self.cut_to(&*file, position, &error) {
-            Ok(()) => self.refuse("append", size, error),
-            Err(failed) => failed.into(),
-        })
-    }
-
-    /// Takes blocks for the next `size` bytes and some more; as few as needed when the disk is nearly full.
-    fn allocate(&mut self, file: &dyn DiskFile, size: u64) -> Result<(), AppendError> {
-        let position = self.active.segment.size();
-        let end = position + size;
-        if end <= self.active.allocated {
-            return Ok(());
-        }
-        let limit = u64::from(self.segment_bytes()).max(end);
-        let mut ahead = self.active.step.max(size);
-        loop {
-            let len = (position + ahead).clamp(end, limit);
-            let error = match file.allocate(len) {
-                Ok(()) => {
-                    self.active.allocated = len;
-                    self.active.step = (self.active.step * 2).min(ALLOCATE_MOST);
-                    return Ok(());
-                }
-                // Then each append makes the file longer.
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                    self.active.allocated = u64::MAX;
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            // A refused allocation may have taken some blocks.
-            self.cut_to(file, position, &error)?;
-            if !is_no_space(&error) || len == end {
-                return Err(self.refuse("allocate", size, error));
-            }
-            ahead /= 2;
+            self.write(&mut slices, size)
         }
     }
+}
 
-    /// Cuts the file back to whole batches after the disk ran full.
-    fn cut_to(&mut self, file: &dyn DiskFile, position: u64, why: &io::Error) -> Result<(), DirFailed> {
-        if is_no_space(why) {
-            file.truncate(position).map_err(|error| self.folder.dir.fail("truncate", error))?;
-            self.active.allocated = position;
-            // Or a power cut might bring it back, once the segment is sealed and nobody expects it.
-            self.active.segment.set_unsynced();
+impl From<Unwritten> for AppendError {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::NoSpace { partition, size } => Self::NoSpace { partition, size },
+            Unwritten::Failed(failed) => Self::Storage(failed),
         }
-        Ok(())
-    }
-
-    /// What a refused write means: a full disk, which passes, or a failed directory.
-    fn refuse(&self, during: &'static str, size: u64, error: io::Error) -> AppendError {
-        if is_no_space(&error) {
-            AppendError::NoSpace { partition: self.folder.name.to_string(), size }
-        } else {
-            self.folder.dir.fail(during, error).into()
-        }
-    }
-
-    /// Lets readers, the flusher and the producers' windows know of a batch just written.
-    fn publish(&mut self, header: &BatchHeader, indexes: &Indexes, now_ms: i64) {
-        let Active { segment, since_ms, .. } = &mut self.active;
-        let position = segment.size();
-        let end = position + header.size() as u64;
-        if position == 0 {
-            *since_ms = Some(now_ms);
-        }
-        indexes.note(header, position, self.config.index_interval_bytes);
-        segment.note_timestamp(header.max_timestamp);
-        segment.set_unsynced();
-        segment.set_size(end);
-        let epochs = self.reader.epochs();
-        if epochs.latest() != Some(header.partition_leader_epoch) {
-            let mut epochs = LeaderEpochs::clone(&epochs);
-            epochs.note(header.partition_leader_epoch, header.base_offset);
-            self.reader.set_epochs(epochs);
-            self.durability.epochs_changed();
-        }
-        self.producers.replay(header, now_ms);
-        self.reader.set_log_end(header.next_offset());
-        self.durability.appended(LogPoint {
-            offset: header.next_offset(),
-            segment: segment.base_offset,
-            position: end,
-        });
-    }
-
-    /// The indexes the next batch is noted in; read in when the log was closed cleanly and this is its first batch since.
-    fn active_indexes(&self) -> Result<Arc<Indexes>, DirFailed> {
-        self.active.segment.indexes().map_err(|error| {
-            let error = match error {
-                ScanError::Io(error) => error,
-                damaged @ ScanError::Damaged { .. } => io::Error::other(damaged.to_string()),
-            };
-            self.folder.dir.fail("index", error)
-        })
-    }
-
-    fn facts(&self, segment: &Segment) -> Facts {
-        let newest = segment.greatest_timestamp().unwrap_or_else(|error| {
-            tracing::warn!(
-                partition = %self.folder.name, segment = segment.base_offset, %error,
-                "the age of a segment does not read; it stays"
-            );
-            NO_NEWEST
-        });
-        Facts { size: segment.size(), newest_timestamp: (newest >= 0).then_some(newest) }
-    }
-
-    fn take_out(&self, expired: usize) {
-        let mut kept = Vec::clone(&self.reader.segments());
-        let gone: Vec<_> = kept.drain(..expired).collect();
-        self.reader.set_segments(kept);
-        let mut epochs = LeaderEpochs::clone(&self.reader.epochs());
-        epochs.forget_before(self.reader.log_start_offset());
-        if epochs != **self.reader.epochs() {
-            self.reader.set_epochs(epochs);
-            self.durability.epochs_changed();
-        }
-        self.folder.dir.doom(Doomed { folder: Arc::clone(&self.folder), segments: gone });
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         if !self.closed {
-            self.folder.dir.drop_log(&self.durability);
+            self.folder.dir.dropped(&self.durability);
         }
     }
 }

@@ -5,6 +5,7 @@
 //!     .lock                        held exclusively while the broker runs
 //!     meta.properties              whose folder this is: cluster, broker, directory
 //!     recovery-point-checkpoint    how far each log is known to be durable
+//!     replication-offset-checkpoint    each log's high watermark and start
 //!     clean-shutdown               how each log ended; written last, removed first
 //!     orders-0/ orders-1/ ...
 //! ```
@@ -21,11 +22,11 @@ use parking_lot::Mutex;
 use sluice_protocol::Uuid;
 
 use crate::checkpoint::{self, Naming};
-use crate::dir_state::{CLEAN_SHUTDOWN, DirState, Found, Held, RECOVERY_POINTS};
+use crate::dir_state::{CLEAN_SHUTDOWN, DirState, Held, Known, OFFSETS, RECOVERY_POINTS, Written};
 use crate::disk::{Disk, LockGuard, RealDisk, read_whole, remove_if_there};
 use crate::flusher::{FlushThreads, Flusher};
 use crate::housekeeping::Housekeeping;
-use crate::manifest::{self, PartitionLine};
+use crate::manifest::{self, LogOffsets, PartitionLine};
 use crate::meta_properties::{self, MetaProperties};
 use crate::partition_dir::{DELETED, Metadata, PartitionDir, read_metadata};
 
@@ -237,7 +238,10 @@ impl LockedLogDir {
         };
         let points = read_lines(&*disk, &path.join(RECOVERY_POINTS), manifest::read_points)?;
         let ends = read_lines(&*disk, &path.join(CLEAN_SHUTDOWN), manifest::read_clean_ends)?;
+        let offsets = read_offsets(&*disk, &path.join(OFFSETS)).map_err(io)?;
         let (mut points, mut ends) = (points.unwrap_or_default(), ends.unwrap_or_default());
+        let written = Written { points: points.clone(), offsets: offsets.clone() };
+        let mut offsets = offsets;
         let opened = Opened {
             clean,
             directory_id,
@@ -246,17 +250,24 @@ impl LockedLogDir {
         let mut partitions: BTreeMap<String, Held> = folders
             .into_iter()
             .map(|(name, topic_id)| {
-                let found =
-                    Found { point: take(&mut points, &name, topic_id), clean_end: take(&mut ends, &name, topic_id) };
-                (name, Held::Found(found))
+                let known = Known {
+                    point: take(&mut points, &name, topic_id),
+                    offsets: take(&mut offsets, &name, topic_id),
+                    clean_end: take(&mut ends, &name, topic_id),
+                };
+                (name, Held::Resting(known))
             })
             .collect();
         // What was durable and has no folder any more: deleted, or lost.
-        partitions.extend(points.into_iter().map(|(name, point)| (name, Held::Gone(point))));
+        partitions.extend(
+            points
+                .into_iter()
+                .map(|(name, point)| (name, Held::Gone(Known { point: Some(point), ..Known::default() }))),
+        );
         // From here on the end was not clean, whatever happens.
         remove_if_there(&*disk, &path.join(CLEAN_SHUTDOWN)).and_then(|()| disk.sync_dir(path)).map_err(io)?;
 
-        let state = Arc::new(DirState::new(disk, path.to_owned(), partitions));
+        let state = Arc::new(DirState::new(disk, path.to_owned(), partitions, written));
         let threads = FlushThreads::start().map_err(io)?;
         let housekeeping = options
             .checkpoint_interval
@@ -449,6 +460,18 @@ fn read_lines<T>(
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(OpenError::Io { path: file.to_owned(), cause }),
+    }
+}
+
+/// Reads the logs' offsets. Damaged, they are as if they were not there: nothing but waiting is saved by them.
+fn read_offsets(disk: &dyn Disk, file: &Path) -> io::Result<Lines<LogOffsets>> {
+    match read_whole(disk, file) {
+        Ok(content) => Ok(manifest::read_offsets(&content).unwrap_or_else(|| {
+            tracing::warn!(file = %file.display(), "damaged, and passed over: high watermarks are learnt anew");
+            Lines::new()
+        })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Lines::new()),
+        Err(error) => Err(error),
     }
 }
 

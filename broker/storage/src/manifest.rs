@@ -12,6 +12,9 @@ use crate::durability::LogPoint;
 /// First line of the recovery points.
 pub(crate) const POINTS_TITLE: &str = "sluice recovery points 1";
 
+/// First line of the offsets.
+pub(crate) const OFFSETS_TITLE: &str = "sluice log offsets 1";
+
 /// First line of the clean-shutdown manifest.
 pub(crate) const CLEAN_TITLE: &str = "sluice clean shutdown 1";
 
@@ -21,6 +24,16 @@ pub(crate) struct PartitionLine<T> {
     pub(crate) folder: String,
     pub(crate) topic_id: Uuid,
     pub(crate) value: T,
+}
+
+/// What the batches of a log do not say of it. Written down without hurry: an older value makes consumers wait for the
+/// replicas once more, or shows them records that were given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogOffsets {
+    /// Up to where its records were known to be committed.
+    pub(crate) high_watermark: i64,
+    /// Below which its records were given up; at or above the first segment's base.
+    pub(crate) log_start: i64,
 }
 
 /// How a log ended.
@@ -54,6 +67,14 @@ impl PartitionLine<LogPoint> {
     }
 }
 
+impl PartitionLine<LogOffsets> {
+    /// `<topic id> <folder> <high watermark> <log start>`
+    pub(crate) fn to_line(&self) -> String {
+        let LogOffsets { high_watermark, log_start } = self.value;
+        format!("{} {} {high_watermark} {log_start}", self.topic_id, self.folder)
+    }
+}
+
 impl CleanEnd {
     /// `<topic id> <folder> <log end> <producers> <segment>:<bytes>,...`
     pub(crate) fn to_line(&self) -> String {
@@ -72,6 +93,14 @@ pub(crate) fn read_points(content: &[u8]) -> Option<BTreeMap<String, PartitionLi
             segment: segment.parse().ok()?,
             position: position.parse().ok()?,
         })
+    })
+}
+
+/// Reads the offsets.
+pub(crate) fn read_offsets(content: &[u8]) -> Option<BTreeMap<String, PartitionLine<LogOffsets>>> {
+    read(OFFSETS_TITLE, content, |rest| {
+        let [high_watermark, log_start] = fields(rest)?;
+        Some(LogOffsets { high_watermark: high_watermark.parse().ok()?, log_start: log_start.parse().ok()? })
     })
 }
 
@@ -118,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_files_read_back() {
+    fn all_files_read_back() {
         let end = CleanEnd {
             folder: "orders-1".to_owned(),
             topic_id: Uuid([3; 16]),
@@ -133,6 +162,14 @@ mod tests {
         let content = checkpoint::encode(POINTS_TITLE, [point.to_line()].into_iter());
         let points = read_points(&content).expect("our own");
         assert_eq!(points.values().collect::<Vec<_>>(), [&point]);
+
+        let offsets = PartitionLine {
+            folder: end.folder,
+            topic_id: end.topic_id,
+            value: LogOffsets { high_watermark: 60, log_start: 20 },
+        };
+        let content = checkpoint::encode(OFFSETS_TITLE, [offsets.to_line()].into_iter());
+        assert_eq!(read_offsets(&content).expect("our own").values().collect::<Vec<_>>(), [&offsets]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use sluice_protocol::records::{FileRange, ReadAt};
 
 use crate::leader_epoch::LeaderEpochs;
+use crate::manifest::LogOffsets;
 use crate::partition_dir::{Folder, Kind};
 use crate::scan::{Damage, Found, HEADER_WINDOW, Scan, ScanError};
 use crate::segment::Segment;
@@ -26,6 +27,7 @@ pub struct LogReader {
     log_start: AtomicI64,
     log_end: AtomicI64,
     durable: AtomicI64,
+    high_watermark: AtomicI64,
 }
 
 /// Whole batches, as they stand in the files.
@@ -82,8 +84,12 @@ impl LogReader {
         epochs: LeaderEpochs,
         log_end: i64,
         durable: i64,
+        known: Option<LogOffsets>,
     ) -> Self {
-        let log_start = segments.first().map_or(0, |first| first.base_offset);
+        let first = segments.first().map_or(0, |first| first.base_offset);
+        // An old note may be of a log that was longer.
+        let log_start = known.map_or(first, |known| known.log_start.min(log_end).max(first));
+        let high_watermark = known.map_or(log_start, |known| known.high_watermark.min(log_end).max(log_start));
         Self {
             folder,
             segments: ArcSwap::from_pointee(segments),
@@ -91,6 +97,7 @@ impl LogReader {
             log_start: AtomicI64::new(log_start),
             log_end: AtomicI64::new(log_end),
             durable: AtomicI64::new(durable),
+            high_watermark: AtomicI64::new(high_watermark),
         }
     }
 
@@ -109,13 +116,24 @@ impl LogReader {
         self.durable.load(Ordering::Acquire)
     }
 
+    /// Up to where the log's records are known to be committed: what [`LogReader::note_high_watermark`] was told, in this life
+    /// or, written down every [`CHECKPOINT_INTERVAL`](crate::CHECKPOINT_INTERVAL), in the one before. Never outside the log.
+    pub fn known_high_watermark(&self) -> i64 {
+        self.high_watermark.load(Ordering::Acquire).min(self.log_end_offset()).max(self.log_start_offset())
+    }
+
+    /// Takes note of a high watermark, to be known after a restart. Costs a store in memory.
+    pub fn note_high_watermark(&self, offset: i64) {
+        self.high_watermark.store(offset, Ordering::Release);
+    }
+
     /// The leader epoch of the newest batch; `None` in a log never written to.
     pub fn latest_epoch(&self) -> Option<i32> {
         self.epochs.load().latest()
     }
 
-    /// The greatest leader epoch not above `epoch`, and the offset after its last batch; `None` when `epoch` is above all
-    /// (KIP-320's "undefined").
+    /// The greatest leader epoch not above `epoch`, and the offset after its last batch; `None` when `epoch` is above all,
+    /// that of a reign begun by [`Log::begin_epoch`](crate::Log::begin_epoch) included (KIP-320's "undefined").
     pub fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
         self.epochs.load().end_of(epoch, self.log_end_offset())
     }
@@ -274,9 +292,31 @@ impl LogReader {
     /// Swaps the list of segments; the start moves first, so that nobody looks for what is about to go.
     pub(crate) fn set_segments(&self, segments: Vec<Arc<Segment>>) {
         if let Some(first) = segments.first() {
-            self.log_start.store(first.base_offset, Ordering::Release);
+            self.log_start.fetch_max(first.base_offset, Ordering::AcqRel);
         }
         self.segments.store(Arc::new(segments));
+    }
+
+    /// Moves the start up, within what the segments hold.
+    pub(crate) fn raise_log_start(&self, offset: i64) {
+        self.log_start.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Moves the end down, and the start with it if it lies beyond.
+    pub(crate) fn truncate(&self, log_end: i64, segments: Vec<Arc<Segment>>) {
+        self.log_start.fetch_min(log_end, Ordering::AcqRel);
+        self.set_log_end(log_end);
+        self.segments.store(Arc::new(segments));
+        self.high_watermark.fetch_min(log_end, Ordering::AcqRel);
+    }
+
+    /// Makes the log an empty one that starts at `offset`. Meanwhile readers find nothing in range, or nothing at all.
+    pub(crate) fn start_over(&self, offset: i64, segment: Arc<Segment>) {
+        self.set_log_end(offset.min(self.log_end_offset()));
+        self.segments.store(Arc::new(vec![segment]));
+        self.log_start.store(offset, Ordering::Release);
+        self.set_log_end(offset);
+        self.note_high_watermark(offset);
     }
 }
 

@@ -20,16 +20,18 @@ use sluice_protocol::records::BatchHeader;
 
 use crate::checkpoint::UNFINISHED;
 use crate::config::LogConfig;
+use crate::dir_state::Known;
 use crate::disk::{is_no_space, read_whole};
 use crate::durability::LogPoint;
 use crate::leader_epoch::{self, LeaderEpochs};
 use crate::log_dir::DirFailed;
-use crate::manifest::LogEnd;
+use crate::manifest::{LogEnd, LogOffsets};
 use crate::partition_dir::{Folder, Kind, METADATA, Metadata, parse_file_name, read_metadata};
 use crate::producer_state::Producers;
 use crate::scan::{Damage, HEADER_WINDOW, Scan, ScanError};
 use crate::segment::Segment;
 use crate::snapshots::Snapshots;
+use crate::truncation::{self, Truncation};
 
 mod scanner;
 
@@ -111,6 +113,8 @@ pub(crate) struct Recovered {
     pub(crate) epochs_new: bool,
     /// Whether the folder's own files have still to be made durable.
     pub(crate) folder_made: bool,
+    /// What was written down of its high watermark and start.
+    pub(crate) offsets: Option<LogOffsets>,
     pub(crate) recovery: Recovery,
 }
 
@@ -125,12 +129,16 @@ impl Recovered {
 /// Opens or makes the log of a folder.
 pub(crate) fn recover(folder: &Arc<Folder>, config: &LogConfig, now_ms: i64) -> Result<Recovered, OpenLogError> {
     folder.dir.check()?;
-    let Some(found) = folder.dir.found(&folder.name) else {
+    let Some(mut known) = folder.dir.known(&folder.name) else {
         return Err(OpenLogError::AlreadyOpen { partition: folder.name.to_string() });
     };
-    let files = Files::list(folder)?;
-    let clean_end = found.clean_end.map(|end| end.value);
-    let point = found.point.map(|point| point.value);
+    let mut files = Files::list(folder)?;
+    if files.truncation {
+        known = finish_truncation(folder, known)?;
+        files = Files::list(folder)?;
+    }
+    let clean_end = known.clean_end.map(|end| end.value);
+    let point = known.point.map(|point| point.value);
     let known_to_hold = clean_end.as_ref().map(|end| end.log_end).or_else(|| point.map(|point| point.offset));
     if files.logs.is_empty() {
         return match known_to_hold {
@@ -145,8 +153,11 @@ pub(crate) fn recover(folder: &Arc<Folder>, config: &LogConfig, now_ms: i64) -> 
         None => Scanner::new(folder, config, recorded, point).scan(&files)?,
     };
     let mut snapshots = Snapshots::found(files.snapshots);
+    let bounds = scanned.recovery.log_start..=scanned.recovery.log_end;
+    // Durably: they are of a log that was longer, or started earlier, and would be taken for this one's once it is as long.
     snapshots
-        .keep_within(folder, scanned.recovery.log_start, scanned.recovery.log_end)
+        .keep(folder, |taken| bounds.contains(&taken))
+        .and_then(|others| if others { folder.disk().sync_dir(&folder.path) } else { Ok(()) })
         .map_err(|error| folder.dir.fail("recovery", error))?;
     let producers = match &clean_end {
         Some(end) if end.producers == 0 => Producers::default(),
@@ -164,8 +175,33 @@ pub(crate) fn recover(folder: &Arc<Folder>, config: &LogConfig, now_ms: i64) -> 
         names_new: scanned.names_new,
         epochs_new: scanned.epochs_new,
         folder_made: files.metadata_absent,
+        offsets: known.offsets.map(|offsets| offsets.value),
         recovery: scanned.recovery,
     })
+}
+
+/// Does a truncation again that a crash interrupted; what is known of the log then.
+fn finish_truncation(folder: &Arc<Folder>, known: Known) -> Result<Known, OpenLogError> {
+    let announced = Truncation::announced(folder)
+        .map_err(|cause| OpenLogError::Io { file: folder.file(truncation::FILE), cause })?
+        .ok_or_else(|| truncation_damaged(folder))?;
+    tracing::warn!(partition = %folder.name, ?announced, "a truncation was interrupted; it is finished now");
+    let known = match announced {
+        // The recovery point was taken back before the announcement.
+        Truncation::To(_) => Known { clean_end: None, ..known },
+        Truncation::StartAt(_) => {
+            folder.dir.disown(&folder.name);
+            Known::default()
+        }
+    };
+    folder
+        .dir
+        .unmark_clean()
+        .and_then(|()| announced.apply(folder))
+        .map_err(|error| folder.dir.fail("truncate", error))?;
+    folder.dir.checkpoint()?;
+    Truncation::finish(folder).map_err(|error| folder.dir.fail("truncate", error))?;
+    Ok(known)
 }
 
 /// A partition's first start.
@@ -190,6 +226,7 @@ fn create(folder: &Arc<Folder>) -> Result<Recovered, OpenLogError> {
         names_new: true,
         epochs_new: false,
         folder_made: true,
+        offsets: None,
         recovery: Recovery {
             clean: true,
             log_start: 0,
@@ -208,6 +245,8 @@ struct Files {
     logs: BTreeMap<i64, u64>,
     snapshots: Vec<i64>,
     metadata_absent: bool,
+    /// A truncation was announced.
+    truncation: bool,
 }
 
 impl Files {
@@ -247,6 +286,7 @@ impl Files {
                 }
                 Some((offset, Kind::Snapshot)) => files.snapshots.push(offset),
                 Some((base, _)) => indexes.push((base, entry.name)),
+                None if entry.name == truncation::FILE => files.truncation = true,
                 None if entry.name.ends_with(UNFINISHED) => {
                     disk.remove_file(&folder.file(&entry.name)).map_err(io)?;
                 }
@@ -330,7 +370,7 @@ fn trust(
     })
 }
 
-/// The windows of a log's producers: the newest snapshot, and the batches since.
+/// The windows of a log's producers as of the end of `bounds`: the newest snapshot before it, and the batches since.
 pub(crate) fn replay_producers(
     folder: &Folder,
     segments: &[Arc<Segment>],
@@ -338,12 +378,15 @@ pub(crate) fn replay_producers(
     snapshots: &Snapshots,
     now_ms: i64,
 ) -> Result<Producers, OpenLogError> {
-    let snapshot = snapshots.newest(folder).map_err(|cause| OpenLogError::Io { file: folder.path.clone(), cause })?;
+    let snapshot = snapshots
+        .newest_before(folder, bounds.end)
+        .map_err(|cause| OpenLogError::Io { file: folder.path.clone(), cause })?;
     let (from, mut producers) = snapshot.unwrap_or_else(|| (bounds.start, Producers::default()));
     if from < bounds.end {
         let first = segments.partition_point(|segment| segment.base_offset <= from);
-        for segment in &segments[first.saturating_sub(1)..] {
-            walk(folder, segment, from, |batch| producers.replay(batch, now_ms))?;
+        let after = segments.partition_point(|segment| segment.base_offset < bounds.end);
+        for segment in &segments[first.saturating_sub(1)..after] {
+            walk(folder, segment, from..bounds.end, |batch| producers.replay(batch, now_ms))?;
         }
     }
     Ok(producers)
@@ -353,21 +396,28 @@ pub(crate) fn replay_producers(
 fn epochs_of(folder: &Folder, segments: &[Arc<Segment>]) -> Result<LeaderEpochs, OpenLogError> {
     let mut epochs = LeaderEpochs::default();
     for segment in segments {
-        walk(folder, segment, segment.base_offset, |batch| {
+        walk(folder, segment, segment.base_offset..i64::MAX, |batch| {
             epochs.note(batch.partition_leader_epoch, batch.base_offset);
         })?;
     }
     Ok(epochs)
 }
 
-/// Shows the headers of a segment's batches from offset `from` on.
-fn walk(folder: &Folder, segment: &Segment, from: i64, mut show: impl FnMut(&BatchHeader)) -> Result<(), OpenLogError> {
+/// Shows the headers of a segment's batches that start within `bounds`.
+fn walk(
+    folder: &Folder,
+    segment: &Segment,
+    bounds: Range<i64>,
+    mut show: impl FnMut(&BatchHeader),
+) -> Result<(), OpenLogError> {
     let mut walked = || -> Result<(), ScanError> {
-        let start = segment.indexes()?.offsets.floor(from);
+        let start = segment.indexes()?.offsets.floor(bounds.start);
         let file = segment.file()?;
         let mut scan = Scan::new(&*file, (start.offset, start.position), segment.size(), HEADER_WINDOW);
-        while let Some(found) = scan.next()? {
-            if found.header.base_offset >= from {
+        while scan.next_offset() < bounds.end
+            && let Some(found) = scan.next()?
+        {
+            if found.header.base_offset >= bounds.start {
                 show(&found.header);
             }
         }
@@ -392,6 +442,10 @@ fn cut(folder: &Folder, segment: &Segment, size: u64) -> Result<(), OpenLogError
 
 fn missing(folder: &Folder, base: i64) -> OpenLogError {
     OpenLogError::Damaged { file: folder.file_at(base, Kind::Log), position: 0, damage: Damage::Missing }
+}
+
+fn truncation_damaged(folder: &Folder) -> OpenLogError {
+    OpenLogError::Damaged { file: folder.file(truncation::FILE), position: 0, damage: Damage::Truncation }
 }
 
 fn short(folder: &Folder, base: i64, len: u64, durable: u64) -> OpenLogError {

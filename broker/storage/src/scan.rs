@@ -105,6 +105,9 @@ pub enum Damage {
     /// `partition.metadata` holds something else than a topic's id.
     #[error("no topic id")]
     Metadata,
+    /// `truncation` says nothing of what the log was to become.
+    #[error("no truncation")]
+    Truncation,
 }
 
 impl<'a> Scan<'a> {
@@ -153,10 +156,7 @@ impl<'a> Scan<'a> {
         if header.base_offset != self.next_offset {
             return Err(self.damaged(Damage::Offset { expected: self.next_offset, found: header.base_offset }));
         }
-        let (count, last_offset_delta) = (header.count, header.last_offset_delta);
-        if last_offset_delta < 0 || count < 0 || i64::from(count) > i64::from(last_offset_delta) + 1 {
-            return Err(self.damaged(Damage::Span { count, last_offset_delta }));
-        }
+        check_span(&header).map_err(|damage| self.damaged(damage))?;
         let found = Found { header, position: self.position };
         self.position += needed;
         self.next_offset = header.next_offset();
@@ -192,6 +192,15 @@ impl<'a> Scan<'a> {
     fn damaged(&self, damage: Damage) -> ScanError {
         ScanError::Damaged { position: self.position, damage }
     }
+}
+
+/// Whether a batch's span and record count are possible.
+pub(crate) fn check_span(header: &BatchHeader) -> Result<(), Damage> {
+    let (count, last_offset_delta) = (header.count, header.last_offset_delta);
+    if last_offset_delta < 0 || count < 0 || i64::from(count) > i64::from(last_offset_delta) + 1 {
+        return Err(Damage::Span { count, last_offset_delta });
+    }
+    Ok(())
 }
 
 /// The part of the file that was read last.

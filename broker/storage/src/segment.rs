@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, remove_if_there};
 use crate::indexes::{Indexes, Summary};
 use crate::partition_dir::{Folder, Kind};
 use crate::scan::{HEADER_WINDOW, Scan, ScanError};
@@ -202,19 +202,23 @@ impl Segment {
         self.used.store(false, Ordering::Relaxed);
     }
 
-    /// Removes the segment's files, the batches last: indexes without batches are swept at the next start.
+    /// Removes the segment's files.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        for kind in [Kind::OffsetIndex, Kind::TimeIndex, Kind::Log] {
-            let path = self.folder.file_at(self.base_offset, kind);
-            crate::disk::remove_if_there(self.folder.disk(), &path)?;
-        }
-        Ok(())
+        remove_files(&self.folder, self.base_offset)
     }
 
     /// Whether a descriptor is held for it.
     pub(crate) fn is_open(&self) -> bool {
         self.file.load().is_some()
     }
+}
+
+/// Removes the files of a segment, the batches last: indexes without batches are swept at the next start.
+pub(crate) fn remove_files(folder: &Folder, base_offset: i64) -> io::Result<()> {
+    for kind in [Kind::OffsetIndex, Kind::TimeIndex, Kind::Snapshot, Kind::Log] {
+        remove_if_there(folder.disk(), &folder.file_at(base_offset, kind))?;
+    }
+    Ok(())
 }
 
 /// Bytes between entries of an index made anew, whatever the topic's interval is: the read that misses it is waiting.

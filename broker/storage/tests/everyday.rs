@@ -104,11 +104,11 @@ fn a_flush_wakes_with_what_is_durable() {
     let (mut log, _) = day.open(config());
     append(&mut log, &batch(0, 3), 0).expect("appended");
     let (woken, wakes) = mpsc::sync_channel(1);
-    let wake: sluice_storage::Wake = std::sync::Arc::new(move |durable| {
-        woken.send(durable.map_err(|failed| failed.to_string())).expect("awaited");
+    let wake: sluice_storage::Wake = std::sync::Arc::new(move |flushed| {
+        woken.send(flushed.map_err(|failed| failed.to_string())).expect("awaited");
     });
     day.dir.flusher().request(&log.flush_handle(), wake);
-    assert_eq!(wakes.recv().expect("woken"), Ok(3));
+    assert_eq!(wakes.recv().expect("woken"), Ok(()));
     assert_eq!(log.reader().durable_offset(), 3);
 }
 

@@ -22,13 +22,13 @@ fn requests_made_during_a_sync_share_the_next() {
 
     append(&mut log, &batch(1, 1), 0).expect("appended");
     machine.disk.hold_syncs(true);
-    let (wake, first) = waker();
+    let (wake, first) = waker(&log);
     machine.dir.flusher().request(&log.flush_handle(), wake);
     machine.disk.await_held_syncs(1);
     let waiting: Vec<_> = (2..6)
         .map(|i| {
             append(&mut log, &batch(i, 1), 0).expect("appends do not wait for the sync");
-            let (wake, woken) = waker();
+            let (wake, woken) = waker(&log);
             machine.dir.flusher().request(&log.flush_handle(), wake);
             woken
         })
@@ -48,10 +48,10 @@ fn one_wake_asked_for_often_is_woken_once_a_sync() {
     let (mut log, _) = machine.open(config());
     append(&mut log, &batch(0, 1), 0).expect("appended");
     machine.disk.hold_syncs(true);
-    let (busy, begun) = waker();
+    let (busy, begun) = waker(&log);
     machine.dir.flusher().request(&log.flush_handle(), busy);
     machine.disk.await_held_syncs(1);
-    let (wake, woken) = waker();
+    let (wake, woken) = waker(&log);
     for i in 1..10 {
         append(&mut log, &batch(i, 1), 0).expect("appended");
         machine.dir.flusher().request(&log.flush_handle(), Arc::clone(&wake));
@@ -77,7 +77,7 @@ fn logs_of_a_directory_sync_side_by_side() {
         .iter_mut()
         .map(|log| {
             append(log, &batch(0, 1), 0).expect("appended");
-            let (wake, woken) = waker();
+            let (wake, woken) = waker(log);
             machine.dir.flusher().request(&log.flush_handle(), wake);
             woken
         })

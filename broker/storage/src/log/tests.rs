@@ -1,6 +1,7 @@
 //! What an idle log weighs.
 
 use super::*;
+use crate::indexes::Indexes;
 
 /// What ten thousand idle partitions may weigh, a piece: 40 MB in all.
 const IDLE_BYTES_MAX: usize = 4 << 10;

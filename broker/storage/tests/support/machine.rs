@@ -44,7 +44,7 @@ impl Machine {
 
     /// Waits until everything appended so far is durable; up to where, or why not.
     pub(crate) fn flush(&self, log: &Log) -> Result<i64, String> {
-        let (wake, woken) = waker();
+        let (wake, woken) = waker(log);
         self.dir.flusher().request(&log.flush_handle(), wake);
         woken.recv().expect("every request is answered")
     }
@@ -61,10 +61,12 @@ impl Machine {
     }
 }
 
-/// A wake, and where it is heard.
-pub(crate) fn waker() -> (Wake, mpsc::Receiver<Result<i64, String>>) {
+/// A wake, and where is heard how far the log was durable when it was told.
+pub(crate) fn waker(log: &Log) -> (Wake, mpsc::Receiver<Result<i64, String>>) {
     let (woken, wakes) = mpsc::sync_channel(16);
-    let wake = Arc::new(move |durable: Result<i64, sluice_storage::DirFailed>| {
+    let reader = log.reader();
+    let wake = Arc::new(move |flushed: Result<(), sluice_storage::DirFailed>| {
+        let durable = flushed.map(|()| reader.durable_offset());
         woken.send(durable.map_err(|failed| failed.to_string())).expect("awaited");
     });
     (wake, wakes)
