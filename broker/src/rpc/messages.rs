@@ -225,7 +225,8 @@ pub(crate) struct FetchPartition {
     pub(crate) durable: i64,
     /// The leader epoch of its last batch; -1 of an empty log.
     pub(crate) last_fetched_epoch: i32,
-    /// Bytes of this partition.
+    /// Bytes of this partition, read from `fetch_offset` on. 0: nothing is asked for anew, this only says how far the follower has
+    /// come, and the leader goes on from where it stands.
     pub(crate) max_bytes: u32,
 }
 
@@ -279,8 +280,13 @@ pub(crate) enum FetchError {
     #[error("the follower's broker epoch is not the one registered")]
     StaleBroker,
     /// The follower's log ends before the leader's starts, or after it ends.
-    #[error("the offset is not in the leader's log")]
-    OffsetOutOfRange,
+    #[error("the leader's log is from {log_start} to {log_end}")]
+    OffsetOutOfRange {
+        /// Where the leader's log starts.
+        log_start: i64,
+        /// Where it ends.
+        log_end: i64,
+    },
     /// The leader cannot read its log.
     #[error("the leader cannot read its log")]
     Storage,

@@ -106,13 +106,15 @@ fn replies() {
         FetchError::UnknownLeaderEpoch,
         FetchError::NotReplica,
         FetchError::StaleBroker,
-        FetchError::OffsetOutOfRange,
+        FetchError::OffsetOutOfRange { log_start: 3, log_end: 7 },
         FetchError::Storage,
     ]
     .into_iter()
     .enumerate()
     {
-        check(&Reply::Fetched(fetched(Some(error), None)), &format!("01090001aa*160601{number:02x}c801000000"));
+        let range = if matches!(error, FetchError::OffsetOutOfRange { .. }) { "060e" } else { "" };
+        let expected = format!("01090001aa*160601{number:02x}{range}c801000000");
+        check(&Reply::Fetched(fetched(Some(error), None)), &expected);
     }
     let state = ReplicaState {
         topic: TOPIC,
