@@ -19,4 +19,4 @@ pub use metadata::{
     Binding, BrokerRegistration, Endpoint, Image, MetadataRecord, OnError, PartitionRegistration, Plugin, PluginKinds,
     PluginLimits, PluginUse, Source, Topic, View,
 };
-pub use partition::Partition;
+pub use partition::Leader;

@@ -3,10 +3,10 @@
 //! ```text
 //!   produce ──> append ──> storage::Log ──────────────┐ log end
 //!                                                     v
-//!   flusher thread ── durable offset ──> cluster::Partition ── high watermark ──> waiters ──> answers
+//!   flusher thread ── durable offset ──> cluster::Leader ───── high watermark ──> waiters ──> answers
 //! ```
 //! The appender's lock orders writes and nothing else; readers never take it. An append comes before it is durable, and both
-//! acknowledgements and consumers wait on the high watermark that [`Replication`] computes, with one replica as with three.
+//! acknowledgements and consumers wait on the high watermark that [`Leader`] computes, with one replica as with three.
 
 mod manager;
 mod waiters;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
-use sluice_cluster::partition::{NotEnoughReplicas, Partition as Replication};
+use sluice_cluster::partition::{Leader, LeaderRules, LogEnd, NotEnoughReplicas};
 use sluice_cluster::{PartitionRegistration, Topic};
 use sluice_protocol::records::{Batch, BatchHeader, TimestampType};
 use sluice_protocol::{ErrorCode, Uuid};
@@ -48,7 +48,7 @@ pub(crate) struct Partition {
     config: ArcSwap<PartitionConfig>,
     /// `None` once the log is closed or deleted: whoever still holds the partition cannot write.
     appender: Mutex<Option<Log>>,
-    replication: Mutex<Replication>,
+    replication: Mutex<Leader>,
     high_watermark: AtomicI64,
     gate: Arc<GateMark>,
     reader: Arc<LogReader>,
@@ -101,12 +101,7 @@ impl Partition {
     ) -> Arc<Self> {
         let Led { topic, index, registration } = led;
         let reader = log.reader();
-        let (log_end, durable) = (reader.log_end_offset(), reader.durable_offset());
-        let counts = match config.log.flush_mode {
-            FlushMode::Group => durable,
-            FlushMode::Os => log_end,
-        };
-        let replication = Replication::lead(node_id, registration, config.min_insync_replicas, log_end, counts, 0);
+        let replication = Leader::begin(node_id, registration, leader_rules(&config), log_end(&reader, &config), 0, 0);
         let high_watermark = replication.high_watermark();
         Arc::new_cyclic(|this: &Weak<Self>| {
             let this = this.clone();
@@ -249,8 +244,12 @@ impl Partition {
     fn reconfigure(&self, config: PartitionConfig, registration: &PartitionRegistration) {
         self.leader_epoch.fetch_max(registration.leader_epoch, Ordering::AcqRel);
         let mut replication = self.replication.lock();
-        let risen =
-            [replication.on_registration(registration), replication.on_min_insync_replicas(config.min_insync_replicas)];
+        let rules = leader_rules(&config);
+        if registration.leader_epoch > replication.leader_epoch() {
+            let (log, known) = (log_end(&self.reader, &config), replication.high_watermark());
+            *replication = Leader::begin(registration.leader, registration, rules, log, known, 0);
+        }
+        let risen = [replication.on_registration(registration), replication.on_rules(rules)];
         for high_watermark in risen.into_iter().flatten() {
             self.advance(high_watermark);
         }
@@ -289,4 +288,19 @@ impl Partition {
         self.waiters.end(NotCommitted::Gone);
         log
     }
+}
+
+fn leader_rules(config: &PartitionConfig) -> LeaderRules {
+    // With one replica nobody lags.
+    LeaderRules { min_insync_replicas: config.min_insync_replicas, replica_lag_time_max_ms: i64::MAX }
+}
+
+/// Where the log ends, and how far it counts as stored.
+fn log_end(reader: &LogReader, config: &PartitionConfig) -> LogEnd {
+    let (log_end, durable) = (reader.log_end_offset(), reader.durable_offset());
+    let durable = match config.log.flush_mode {
+        FlushMode::Group => durable.min(log_end),
+        FlushMode::Os => log_end,
+    };
+    LogEnd { log_start: reader.log_start_offset(), log_end, durable }
 }
