@@ -270,7 +270,7 @@ async fn pump(
 /// Ends a connection with RST, as the kernel does for a process that was killed with bytes unread.
 fn reset(stream: TcpStream) {
     // Where it fails the connection is gone already.
-    drop(set_socket_linger(&stream, Some(Duration::ZERO)));
+    set_socket_linger(&stream, Some(Duration::ZERO)).ok();
     drop(stream);
 }
 

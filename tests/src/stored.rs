@@ -15,13 +15,9 @@ pub fn stored_batches(log_dir: &Path, topic: &str, partition: i32) -> Vec<Batch>
 
 /// The segment files of a partition, oldest first: their names are their base offsets, padded.
 fn segments(log_dir: &Path, topic: &str, partition: i32) -> Vec<PathBuf> {
-    let name = format!("{topic}-{partition}");
-    let folders = fs::read_dir(log_dir).expect("the data folder can be read").filter_map(Result::ok);
-    let folder = folders
-        .map(|entry| entry.path())
-        .find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&name)))
-        .unwrap_or_else(|| panic!("no folder for {name} in {}", log_dir.display()));
-    let files = fs::read_dir(folder).expect("the partition's folder can be read").filter_map(Result::ok);
+    let folder = log_dir.join(format!("{topic}-{partition}"));
+    let files =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).filter_map(Result::ok);
     let mut segments: Vec<_> =
         files.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "log")).collect();
     segments.sort();

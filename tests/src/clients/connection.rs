@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -34,6 +35,14 @@ impl Connection {
         Ok(Self { stream, correlation_id: 0 })
     }
 
+    /// Opens one to a broker that may not be there, or never answer: nothing on it takes longer than `within`.
+    pub fn try_open(contact: &Contact<'_>, within: Duration) -> io::Result<Self> {
+        let address = first_of(contact).parse().map_err(io::Error::other)?;
+        let socket = limited(TcpStream::connect_timeout(&address, within)?, within)?;
+        let stream = secured(contact, Some(&contact.certificates().client), socket)?;
+        Ok(Self { stream, correlation_id: 0 })
+    }
+
     /// What the broker's `/metrics` says.
     pub fn metrics(contact: &Contact<'_>) -> io::Result<String> {
         let host = contact.admin().trim_start_matches("https://");
@@ -47,18 +56,24 @@ impl Connection {
 
     /// A TCP connection to the broker's TLS port, for bytes that are no TLS.
     pub fn plain(contact: &Contact<'_>) -> io::Result<TcpStream> {
-        tcp(contact.bootstrap().split(',').next().unwrap_or_default())
+        tcp(first_of(contact))
     }
 
     /// Asks and waits for the answer.
     #[track_caller]
     pub fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
-        self.send(version, request);
-        let frame = self.read_frame().expect("the broker answers");
-        let (correlation_id, answer) =
-            decode_response(Chunks::from(bytes::Bytes::from(frame)), version).expect("an answer");
+        self.try_ask(version, request).expect("the broker answers")
+    }
+
+    /// Asks a broker that may go away before it answers.
+    pub fn try_ask<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
+        self.correlation_id += 1;
+        let frame = encode_request(self.correlation_id, Some(CLIENT_ID), version, request).expect("a request of ours");
+        self.write(&frame)?;
+        let frame = Chunks::from(bytes::Bytes::from(self.read_frame()?));
+        let (correlation_id, answer) = decode_response(frame, version).expect("an answer");
         assert_eq!(correlation_id, self.correlation_id, "answers come in order");
-        answer
+        Ok(answer)
     }
 
     /// Sends a request without waiting.
@@ -113,10 +128,17 @@ impl Connection {
     }
 }
 
+fn first_of<'a>(contact: &'a Contact<'_>) -> &'a str {
+    contact.bootstrap().split(',').next().unwrap_or_default()
+}
+
 fn tcp(address: &str) -> io::Result<TcpStream> {
-    let socket = TcpStream::connect(address)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    limited(TcpStream::connect(address)?, PATIENCE)
+}
+
+fn limited(socket: TcpStream, within: Duration) -> io::Result<TcpStream> {
+    socket.set_read_timeout(Some(within))?;
+    socket.set_write_timeout(Some(within))?;
     socket.set_nodelay(true)?;
     Ok(socket)
 }

@@ -8,13 +8,13 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Headers, Message};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::{Contact, PATIENCE};
 
 /// How a librdkafka client is set up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rdkafka {
     config: ClientConfig,
 }
@@ -134,15 +134,25 @@ impl Rdkafka {
         metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
     }
 
-    /// A consumer of one partition, without a group.
+    /// A producer that tells `context` what became of each record, while it is polled.
+    pub(crate) fn base_producer<C: ProducerContext>(&self, context: C) -> BaseProducer<C> {
+        self.config.create_with_context(context).expect("librdkafka takes the settings")
+    }
+
+    /// A consumer of one partition, without a group, that says when it is at the end.
     pub fn consumer(&self, topic: &str, partition: i32, from: Offset) -> BaseConsumer {
-        let mut config = self.config.clone();
-        config.set("group.id", "unused").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-        config.set("check.crcs", "true").set("fetch.wait.max.ms", "100");
-        let consumer: BaseConsumer = config.create().expect("librdkafka takes the settings");
         let mut assignment = TopicPartitionList::new();
         assignment.add_partition_offset(topic, partition, from).expect("an offset librdkafka knows");
-        consumer.assign(&assignment).expect("it can be assigned");
+        self.clone().set("enable.partition.eof", "true").assigned(&assignment)
+    }
+
+    /// A consumer of these partitions, without a group.
+    pub(crate) fn assigned(&self, assignment: &TopicPartitionList) -> BaseConsumer {
+        let mut config = self.config.clone();
+        config.set("group.id", "unused").set("enable.auto.commit", "false");
+        config.set("check.crcs", "true").set("fetch.wait.max.ms", "100");
+        let consumer: BaseConsumer = config.create().expect("librdkafka takes the settings");
+        consumer.assign(assignment).expect("it can be assigned");
         consumer
     }
 }

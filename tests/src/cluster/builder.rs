@@ -1,0 +1,125 @@
+//! How a cluster is set up: what of it there is, and the settings all its brokers have.
+
+use std::collections::BTreeMap;
+
+use super::{Cluster, Member};
+use crate::proxy::Clients;
+use crate::{Certificates, Ensemble};
+
+/// How a cluster is to be set up: three brokers and one ZooKeeper unless it says otherwise.
+#[derive(Debug)]
+pub struct ClusterBuilder {
+    brokers: usize,
+    zookeepers: usize,
+    zookeeper_tls: bool,
+    proxied: bool,
+    settings: BTreeMap<String, String>,
+}
+
+/// How long ZooKeeper waits for a broker that is silent: long for two busy cores, short for a test that waits for its end.
+const SESSION_TIMEOUT_MS: u32 = 4000;
+
+impl Default for ClusterBuilder {
+    fn default() -> Self {
+        Self { brokers: 3, zookeepers: 1, zookeeper_tls: false, proxied: false, settings: BTreeMap::new() }
+    }
+}
+
+impl ClusterBuilder {
+    /// As many brokers, with ids from 1.
+    pub fn brokers(mut self, brokers: usize) -> Self {
+        self.brokers = brokers;
+        self
+    }
+
+    /// As many ZooKeeper servers.
+    pub fn zookeepers(mut self, zookeepers: usize) -> Self {
+        self.zookeepers = zookeepers;
+        self
+    }
+
+    /// TLS between brokers and ZooKeeper, and between ZooKeepers.
+    pub fn zookeeper_tls(mut self) -> Self {
+        self.zookeeper_tls = true;
+        self
+    }
+
+    /// Links that can be cut.
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
+        self
+    }
+
+    /// Sets a configuration key of all brokers.
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Starts everything and waits until all brokers serve.
+    pub fn start(self) -> Cluster {
+        let mut cluster = self.without_brokers();
+        cluster.start_brokers();
+        cluster
+    }
+
+    /// Starts everything but the brokers, which are there to be started.
+    pub fn without_brokers(self) -> Cluster {
+        let folder = tempfile::Builder::new().prefix("sluice-cluster-").tempdir().expect("a temporary folder");
+        let certificates = Certificates::make(&folder.path().join("certificates"));
+        let zookeeper = if self.zookeeper_tls {
+            Ensemble::start_with_tls(self.zookeepers, &certificates)
+        } else {
+            Ensemble::start(self.zookeepers)
+        };
+        let (both, ca) = (certificates.broker.both.display().to_string(), certificates.ca.display().to_string());
+        let mut settings: BTreeMap<String, String> = [
+            ("listener.security.protocol.map", "SSL:SSL,INTERNAL:SSL"),
+            ("ssl.keystore.type", "PEM"),
+            ("ssl.keystore.location", &both),
+            ("ssl.truststore.type", "PEM"),
+            ("ssl.truststore.location", &ca),
+            ("ssl.client.auth", "required"),
+            ("zookeeper.session.timeout.ms", &SESSION_TIMEOUT_MS.to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+        if self.zookeeper_tls {
+            let tls = [
+                ("zookeeper.ssl.client.enable", "true"),
+                ("zookeeper.ssl.keystore.location", &both),
+                ("zookeeper.ssl.truststore.location", &ca),
+            ];
+            settings.extend(tls.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        }
+        settings.extend(self.settings);
+        let proxied = self.proxied.then(Clients::default);
+        let mut cluster = Cluster { members: BTreeMap::new(), zookeeper, certificates, settings, proxied, folder };
+        for _ in 0..self.brokers {
+            cluster.prepare_broker();
+        }
+        cluster
+    }
+}
+
+impl Cluster {
+    /// A broker with the next free id and addresses of its own, not yet started.
+    pub fn prepare_broker(&mut self) -> i32 {
+        let id = self.members.keys().next_back().map_or(1, |last| last + 1);
+        let data = self.folder.path().join(format!("data-{id}"));
+        self.members.insert(id, Member::new(id, data, &self.zookeeper, self.proxied.as_ref()));
+        id
+    }
+
+    /// Starts all brokers that are not there, at once, and waits until each serves.
+    pub fn start_brokers(&mut self) {
+        let gone: Vec<i32> =
+            self.members.values().filter(|member| !member.is_there()).map(|member| member.id).collect();
+        for &id in &gone {
+            self.launch(id);
+        }
+        for &id in &gone {
+            self.await_serving(id);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What is in the brokers' folders, for the checker.
+
+use bytes::Bytes;
+
+use super::Cluster;
+use crate::checker::{ReplicaLog, StoredBatch, TopicPartition};
+use crate::stored_batches;
+
+impl Cluster {
+    /// The logs that brokers have of a partition. They have to be stopped, or to be idle.
+    pub fn replica_logs(&self, of: &TopicPartition, brokers: &[i32]) -> Vec<ReplicaLog> {
+        let log = |&broker: &i32| {
+            let batches = stored_batches(&self.log_dir(broker), &of.topic, of.index);
+            let stored = batches.iter().map(|batch| {
+                let header = &batch.header;
+                let bytes: Vec<Bytes> = batch.to_parts().into();
+                let next = header.base_offset + i64::from(header.last_offset_delta) + 1;
+                StoredBatch::of(header.base_offset, next, &bytes.concat())
+            });
+            ReplicaLog { broker, of: of.clone(), batches: stored.collect() }
+        };
+        brokers.iter().map(log).collect()
+    }
+}

@@ -1,0 +1,187 @@
+//! One broker of a cluster: its addresses, its folder, its settings and its process.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use rustix::process::Signal;
+
+use crate::proxy::{Clients, Proxy};
+use crate::serving::Serving;
+use crate::{Ensemble, PATIENCE, Port, Process, binaries};
+
+/// A broker, running or not.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: i32,
+    process: Option<Process>,
+    paused: bool,
+    serving: Serving,
+    settings: BTreeMap<String, String>,
+    data: PathBuf,
+    /// What is between it and the others, where links can be cut.
+    pub(super) links: Option<MemberLinks>,
+    _ports: Vec<Port>,
+}
+
+/// The proxies of one broker.
+#[derive(Debug)]
+pub(super) struct MemberLinks {
+    /// Before its INTERNAL listener: what other brokers come through.
+    pub(super) internal: Proxy,
+    /// On its own way to each ZooKeeper server.
+    pub(super) zookeepers: Vec<Proxy>,
+    clients: Clients,
+}
+
+impl Member {
+    pub(super) fn new(id: i32, data: PathBuf, zookeeper: &Ensemble, proxied: Option<&Clients>) -> Self {
+        let [clients, internal, admin] = [Port::take(), Port::take(), Port::take()];
+        let mut settings: BTreeMap<String, String> = [
+            ("broker.id", id.to_string()),
+            ("listeners", format!("SSL://{},INTERNAL://{}", clients.address(), internal.address())),
+            ("log.dirs", data.display().to_string()),
+            ("zookeeper.connect", zookeeper.connect()),
+            ("sluice.admin.listener", format!("https://{}", admin.address())),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into();
+        let serving = Serving {
+            bootstrap: clients.address().to_string(),
+            admin: format!("https://{}", admin.address()),
+            ..Serving::default()
+        };
+        let mut ports = vec![clients, internal, admin];
+        let links = proxied.map(|known| {
+            let to = |server, ports: &mut Vec<Port>| {
+                let port = Port::take();
+                let proxy = Proxy::start(port.address(), server, known.clone());
+                ports.push(port);
+                proxy
+            };
+            let internal = to(ports[1].address(), &mut ports);
+            // Until there is a process behind it, it refuses as one that is not there.
+            internal.listen(false);
+            let zookeepers: Vec<_> =
+                zookeeper.servers().iter().map(|server| to(server.address(), &mut ports)).collect();
+            let connect: Vec<_> = zookeepers.iter().map(|proxy| proxy.address().to_string()).collect();
+            settings.insert("zookeeper.connect".to_owned(), connect.join(","));
+            settings.insert("advertised.listeners".to_owned(), format!("INTERNAL://{}", internal.address()));
+            MemberLinks { internal, zookeepers, clients: known.clone() }
+        });
+        Self { id, process: None, paused: false, serving, settings, data, links, _ports: ports }
+    }
+
+    /// Starts a process of it.
+    pub(super) fn spawn(&self, common: &BTreeMap<String, String>, changed: &[(&str, &str)], folder: &Path) -> Process {
+        let mut settings = common.clone();
+        settings.extend(self.settings.clone());
+        settings.extend(changed.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
+        let text = settings.iter().fold(String::new(), |mut text, (key, value)| {
+            writeln!(text, "{key}={value}").expect("a string can be written");
+            text
+        });
+        let prefix = format!("broker-{}-", self.id);
+        let config = tempfile::Builder::new().prefix(&prefix).suffix(".properties").tempfile_in(folder);
+        let (_, config) =
+            config.and_then(|file| file.keep().map_err(Into::into)).expect("the temporary folder can be written");
+        fs::write(&config, text).expect("the temporary folder can be written");
+        let mut command = Command::new(binaries::sluice_binary());
+        Process::spawn(format!("broker {}", self.id), command.args(["broker", "--config"]).arg(config))
+    }
+
+    /// This is its process from now on.
+    pub(super) fn runs(&mut self, process: Process) {
+        assert!(self.process.is_none(), "broker {} runs", self.id);
+        if let Some(links) = &self.links {
+            links.clients.know(self.id, process.id());
+            links.internal.listen(true);
+        }
+        self.paused = false;
+        self.process = Some(process);
+    }
+
+    pub(super) fn await_serving(&mut self) {
+        self.serving = self.process().await_line(PATIENCE, Serving::parse);
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.take_process().kill();
+    }
+
+    pub(super) fn begin_stop(&self) {
+        self.process().signal(Signal::TERM);
+    }
+
+    pub(super) fn stop(&mut self) -> ExitStatus {
+        self.begin_stop();
+        let mut process = self.process.take().expect("it was signalled");
+        let status = process.await_end(PATIENCE);
+        self.deafen();
+        status
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.process().signal(Signal::STOP);
+        self.paused = true;
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.process().signal(Signal::CONT);
+        self.paused = false;
+    }
+
+    pub(super) fn wipe(&self) {
+        assert!(self.process.is_none(), "broker {} was ended before", self.id);
+        fs::remove_dir_all(&self.data).expect("its folder can be removed");
+    }
+
+    pub(super) fn set(&mut self, key: &str, value: String) {
+        self.settings.insert(key.to_owned(), value);
+    }
+
+    /// Whether it has a process.
+    pub(super) fn is_there(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Whether it has a process that is not paused.
+    pub(super) fn answers(&self) -> bool {
+        self.is_there() && !self.paused
+    }
+
+    pub(super) fn process(&self) -> &Process {
+        self.process.as_ref().unwrap_or_else(|| panic!("broker {} does not run", self.id))
+    }
+
+    pub(super) fn bootstrap(&self) -> &str {
+        &self.serving.bootstrap
+    }
+
+    pub(super) fn admin(&self) -> &str {
+        &self.serving.admin
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.data.clone()
+    }
+
+    pub(super) fn said(&self) -> String {
+        self.process.as_ref().map(Process::said).unwrap_or_default()
+    }
+
+    fn take_process(&mut self) -> Process {
+        let process = self.process.take().unwrap_or_else(|| panic!("broker {} does not run", self.id));
+        self.deafen();
+        process
+    }
+
+    /// With its process its listener goes, the one before it included.
+    fn deafen(&self) {
+        if let Some(links) = &self.links {
+            links.internal.listen(false);
+        }
+    }
+}
