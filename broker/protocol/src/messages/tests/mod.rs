@@ -37,7 +37,10 @@ macro_rules! messages {
             FetchRequest FetchResponse ListOffsetsRequest ListOffsetsResponse CreateTopicsRequest CreateTopicsResponse
             DeleteTopicsRequest DeleteTopicsResponse DescribeConfigsRequest DescribeConfigsResponse
             DescribeClusterRequest DescribeClusterResponse InitProducerIdRequest InitProducerIdResponse
-            FindCoordinatorRequest FindCoordinatorResponse
+            FindCoordinatorRequest FindCoordinatorResponse CreatePartitionsRequest CreatePartitionsResponse
+            ElectLeadersRequest ElectLeadersResponse IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse
+            AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
+            ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse
         }
     };
 }

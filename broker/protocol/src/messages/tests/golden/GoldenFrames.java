@@ -29,7 +29,9 @@ import org.apache.kafka.common.record.internal.MemoryRecords;
 public class GoldenFrames {
     /** The calls the codec has, and the last version of each where that is not the schema's: unstable ones are left out. */
     static final String[] CALLS = {"ApiVersions", "Metadata", "Produce", "Fetch", "ListOffsets", "CreateTopics",
-        "DeleteTopics", "DescribeConfigs", "DescribeCluster", "InitProducerId 5", "FindCoordinator"};
+        "DeleteTopics", "DescribeConfigs", "DescribeCluster", "InitProducerId 5", "FindCoordinator",
+        "CreatePartitions", "ElectLeaders", "IncrementalAlterConfigs", "AlterPartitionReassignments",
+        "ListPartitionReassignments"};
 
     static final int CORRELATION_ID = 0x01020304;
     static final String[] RECORDS = {"records-0", "records-1, longer"};
