@@ -18,11 +18,20 @@ keys! {
         log_dir: Option<String> = "log.dir", Kind::String, None;
 
         /// Where the broker listens: NAME://HOST:PORT, with commas between them. Without a host: every interface. Port 0: any free port.
-        listeners: Vec<String> = "listeners", Kind::List, Some("SSL://:9093");
+        /// By default clients and, where a truststore says which of them are believed, other brokers.
+        listeners: Vec<String> = "listeners", Kind::List, Some("SSL://:9093,INTERNAL://:9094");
         /// What clients are told to connect to, where that differs from listeners: a name seen from outside, say.
         advertised_listeners: Option<Vec<String>> = "advertised.listeners", Kind::List, None;
         /// Which listener name has which security protocol: SSL, or PLAINTEXT for no TLS at all.
-        listener_security_protocol_map: Vec<String> = "listener.security.protocol.map", Kind::List, Some("SSL:SSL,PLAINTEXT:PLAINTEXT");
+        listener_security_protocol_map: Vec<String> = "listener.security.protocol.map", Kind::List, Some("SSL:SSL,PLAINTEXT:PLAINTEXT,INTERNAL:SSL");
+        /// The listener by which other brokers come, over TLS and with a certificate. Clients are not told of it. A broker without it is alone in its cluster.
+        inter_broker_listener_name: String = "inter.broker.listener.name", Kind::String, Some("INTERNAL");
+        /// The distinguished names that the certificates of brokers have, with semicolons between them. By default the one that this broker's own has.
+        broker_principals: Option<String> = "sluice.broker.principals", Kind::String, None;
+        /// How a broker that is called is checked to be who it should: https, its certificate names the host; empty, any host's will do.
+        ssl_endpoint_identification_algorithm: String = "ssl.endpoint.identification.algorithm", Kind::OneOf(&["https", ""]), Some("https");
+        /// How long connecting to another broker may take, TLS and the first words included, in milliseconds.
+        socket_connection_setup_timeout_ms: i64 = "socket.connection.setup.timeout.ms", Kind::LONG_POSITIVE, Some("10000");
         /// The format of the broker's key and certificates.
         ssl_keystore_type: String = "ssl.keystore.type", Kind::OneOf(&["PEM"]), Some("PEM");
         /// A PEM file with the broker's private key and its certificate chain, the broker's own certificate first.

@@ -1,19 +1,43 @@
 //! `listeners`, `advertised.listeners`, `listener.security.protocol.map` and the `ssl.*` settings, made into what
 //! [`crate::net`] binds.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     broker::BrokerSettings,
     key::words_of,
+    millis,
     resolved::{Problem, ProblemKind, Resolved},
 };
 use crate::net::{
     ClientAuth, Identity, ListenerConfig, ListenerName, PemSource, Secret, Security, TlsConfig, TlsProtocol,
 };
 
+/// The listeners, by who comes.
+pub(super) struct Listeners {
+    /// Kafka's clients.
+    pub(super) clients: Vec<ListenerConfig>,
+    /// Other brokers.
+    pub(super) inter_broker: Option<InterBrokerConfig>,
+}
+
+/// How brokers talk to each other.
+#[derive(Debug, Clone)]
+pub struct InterBrokerConfig {
+    /// The listener by which others come.
+    pub listener: ListenerConfig,
+    /// The listener's TLS settings, with which this broker also calls others.
+    pub tls: TlsConfig,
+    /// The distinguished names of brokers; none: this broker's own.
+    pub principals: Vec<String>,
+    /// Whether the certificate of a broker that is called has to name its host.
+    pub verify_host_names: bool,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+}
+
 /// The listeners, or everything that is wrong with them.
-pub(super) fn listeners(settings: &BrokerSettings, resolved: &Resolved) -> Result<Vec<ListenerConfig>, Vec<Problem>> {
+pub(super) fn listeners(settings: &BrokerSettings, resolved: &Resolved) -> Result<Listeners, Vec<Problem>> {
     let mut builder = Builder { settings, resolved, problems: Vec::new() };
     let listeners = builder.build();
     if builder.problems.is_empty() { Ok(listeners) } else { Err(builder.problems) }
@@ -34,15 +58,25 @@ struct Address {
 }
 
 impl Builder<'_> {
-    fn build(&mut self) -> Vec<ListenerConfig> {
+    fn build(&mut self) -> Listeners {
         let protocols = self.protocols();
         let advertised = match &self.settings.advertised_listeners {
             None => Vec::new(),
             Some(texts) => self.addresses("advertised.listeners", texts),
         };
-        let addresses = self.addresses("listeners", &self.settings.listeners);
-        if addresses.is_empty() && self.problems.is_empty() {
-            self.problem("listeners", "names no listener, so that nobody could connect");
+        let mut addresses = self.addresses("listeners", &self.settings.listeners);
+        let internal = ListenerName::new(&self.settings.inter_broker_listener_name);
+        if self.resolved.get("listeners").is_none() && !self.says_whom_to_believe(&internal) {
+            // Nobody asked for it, and without authorities it could let nobody in.
+            addresses.retain(|address| address.name != internal);
+        }
+        if addresses.iter().all(|address| address.name == internal) && self.problems.is_empty() {
+            self.problem("listeners", "names no listener for clients, so that nobody could connect");
+        }
+        if self.resolved.get("inter.broker.listener.name").is_some()
+            && !addresses.iter().any(|address| address.name == internal)
+        {
+            self.problem("inter.broker.listener.name", format!("is {internal}, which is not in `listeners`"));
         }
         for address in &advertised {
             if !addresses.iter().any(|listener| listener.name == address.name) {
@@ -56,7 +90,7 @@ impl Builder<'_> {
             }
         }
         self.check_prefixes(&addresses);
-        let mut listeners = Vec::new();
+        let mut listeners = Listeners { clients: Vec::new(), inter_broker: None };
         for address in addresses {
             let advertised = advertised.iter().find(|advertised| advertised.name == address.name);
             if advertised.is_none() && !address.host.is_empty() && is_meta_address(&address.host) {
@@ -69,6 +103,13 @@ impl Builder<'_> {
                 );
             }
             let security = match protocols.get(&address.name).map(String::as_str) {
+                Some("PLAINTEXT") if address.name == internal => {
+                    self.problem(
+                        "listener.security.protocol.map",
+                        format!("gives {internal} PLAINTEXT, and brokers talk to each other over TLS only"),
+                    );
+                    continue;
+                }
                 Some("PLAINTEXT") => Security::Plaintext,
                 Some("SSL") => match self.tls(&address.name) {
                     Some(tls) => Security::Ssl(Box::new(tls)),
@@ -89,15 +130,54 @@ impl Builder<'_> {
                     continue;
                 }
             };
-            listeners.push(ListenerConfig {
+            let listener = ListenerConfig {
                 name: address.name,
                 host: address.host,
                 port: address.port,
                 advertised: advertised.map(|advertised| (advertised.host.clone(), advertised.port)),
                 security,
-            });
+            };
+            match &listener.security {
+                Security::Ssl(tls) if listener.name == internal => {
+                    listeners.inter_broker = self.inter_broker(TlsConfig::clone(tls), listener);
+                }
+                Security::Ssl(_) | Security::Plaintext => listeners.clients.push(listener),
+            }
         }
         listeners
+    }
+
+    fn says_whom_to_believe(&self, listener: &ListenerName) -> bool {
+        ["ssl.truststore.location", "ssl.truststore.certificates"]
+            .iter()
+            .any(|name| self.resolved.text_for_listener(listener.as_str(), name).is_some_and(|text| !text.is_empty()))
+    }
+
+    /// Brokers show each other their certificates, whatever is asked of clients.
+    fn inter_broker(&mut self, tls: TlsConfig, listener: ListenerConfig) -> Option<InterBrokerConfig> {
+        let name = listener.name.as_str();
+        let own = format!("listener.name.{}.ssl.client.auth", name.to_ascii_lowercase());
+        if self.resolved.text(&own).is_some() && tls.client_auth != ClientAuth::Required {
+            self.problem(&own, "has to be required: a broker without a certificate is none");
+            return None;
+        }
+        if tls.truststore.is_none() {
+            self.problem(
+                "ssl.truststore.location",
+                format!("is not set: say whose brokers are believed on {name}, or leave {name} out of `listeners`"),
+            );
+            return None;
+        }
+        let text = |key: &str| self.resolved.text_for_listener(name, key).map_or("", str::trim);
+        let tls = TlsConfig { client_auth: ClientAuth::Required, ..tls };
+        let principals = self.settings.broker_principals.as_deref().unwrap_or_default().split(';').map(str::trim);
+        Some(InterBrokerConfig {
+            principals: principals.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            verify_host_names: text("ssl.endpoint.identification.algorithm") == "https",
+            connect_timeout: millis(self.settings.socket_connection_setup_timeout_ms),
+            listener: ListenerConfig { security: Security::Ssl(Box::new(tls.clone())), ..listener },
+            tls,
+        })
     }
 
     fn problem(&mut self, name: &str, why: impl Into<String>) {

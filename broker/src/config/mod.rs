@@ -28,6 +28,7 @@ use std::{
 pub use broker::{BROKER_KEYS, BrokerSettings};
 pub use describe::{ConfigSource, Described, Shown, Synonym};
 pub use key::{BadValue, Key, Kind};
+pub use listeners::InterBrokerConfig;
 pub use resolved::{Problem, ProblemKind, Resolved, Setting, broker_key, broker_keys};
 pub use source::{Entry, Origin, SourceError, from_environment, from_file, from_flags};
 pub use topic::{
@@ -44,8 +45,10 @@ pub struct BrokerConfig {
     pub settings: BrokerSettings,
     /// What topics inherit.
     pub topics: TopicDefaults,
-    /// Listeners, TLS, limits on connections.
+    /// Clients' listeners, TLS, limits on connections.
     pub net: NetConfig,
+    /// The listener for other brokers; none: this one is alone in its cluster.
+    pub inter_broker: Option<InterBrokerConfig>,
     /// `host:port` of the admin API.
     pub admin_address: String,
     /// The folder that holds the topics.
@@ -111,9 +114,10 @@ impl BrokerConfig {
         else {
             return Err(ConfigError::Settings(problems));
         };
-        let net = NetConfig { listeners, limits: limits(&settings) };
+        let net = NetConfig { listeners: listeners.clients, limits: limits(&settings) };
+        let inter_broker = listeners.inter_broker;
         let topics = TopicDefaults::new(|name| resolved.text(name));
-        Ok(Self { settings, topics, net, admin_address, log_dir, resolved })
+        Ok(Self { settings, topics, net, inter_broker, admin_address, log_dir, resolved })
     }
 }
 

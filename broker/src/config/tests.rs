@@ -43,6 +43,7 @@ fn what_nobody_sets_has_its_default() {
     assert_eq!(config.net.limits.idle_max, Duration::from_secs(600));
     let [listener] = &config.net.listeners[..] else { panic!("{:?}", config.net.listeners) };
     assert_eq!((listener.name.as_str(), listener.host.as_str(), listener.port), ("SSL", "", 9093));
+    assert!(config.inter_broker.is_none(), "nothing says whose brokers are believed");
     let Security::Ssl(tls) = &listener.security else { panic!("{listener:?}") };
     assert!(matches!(&tls.identity, Identity::File(path) if path == Path::new("/tls/broker.pem")));
     assert_eq!(
@@ -97,17 +98,17 @@ fn flag_over_environment_over_file() {
 #[test]
 fn listeners_that_work() {
     let config = good(&[
-        ("listeners", "INTERNAL://10.0.0.1:9092, EXTERNAL://[::1]:0,PLAINTEXT://localhost:9094"),
+        ("listeners", "INSIDE://10.0.0.1:9092, EXTERNAL://[::1]:0,PLAINTEXT://localhost:9094"),
         ("advertised.listeners", "EXTERNAL://broker.example.com:443"),
-        ("listener.security.protocol.map", "INTERNAL:SSL,external:ssl,PLAINTEXT:PLAINTEXT"),
+        ("listener.security.protocol.map", "INSIDE:SSL,external:ssl,PLAINTEXT:PLAINTEXT"),
         ("ssl.truststore.location", "/tls/ca.pem"),
-        ("listener.name.internal.ssl.client.auth", "required"),
+        ("listener.name.inside.ssl.client.auth", "required"),
         ("listener.name.external.ssl.enabled.protocols", "TLSv1.3"),
     ]);
     let [internal, external, plain] = &config.net.listeners[..] else { panic!("{:?}", config.net.listeners) };
     assert_eq!(
         (internal.name.as_str(), internal.host.as_str(), internal.port, &internal.advertised),
-        ("INTERNAL", "10.0.0.1", 9092, &None)
+        ("INSIDE", "10.0.0.1", 9092, &None)
     );
     assert_eq!(
         (external.name.clone(), external.host.as_str(), external.port),
@@ -124,6 +125,28 @@ fn listeners_that_work() {
 }
 
 #[test]
+fn other_brokers_have_a_listener_of_their_own() {
+    let config = good(&[("ssl.truststore.location", "/tls/ca.pem")]);
+    let inter_broker = config.inter_broker.expect("the default has one");
+    assert_eq!((inter_broker.listener.name.as_str(), inter_broker.listener.port), ("INTERNAL", 9094));
+    assert_eq!((inter_broker.tls.client_auth, inter_broker.verify_host_names), (ClientAuth::Required, true));
+    assert!(inter_broker.principals.is_empty());
+    assert_eq!(config.net.listeners.len(), 1, "clients are not told of it");
+    let config = good(&[
+        ("listeners", "SSL://a:1,BROKERS://a:2"),
+        ("inter.broker.listener.name", "brokers"),
+        ("listener.security.protocol.map", "SSL:SSL,BROKERS:SSL"),
+        ("listener.name.brokers.ssl.truststore.location", "/tls/brokers.pem"),
+        ("ssl.endpoint.identification.algorithm", ""),
+        ("sluice.broker.principals", "CN=a,O=Example; CN=b,O=Example;"),
+    ]);
+    let inter_broker = config.inter_broker.expect("was asked for");
+    assert_eq!((inter_broker.listener.name.as_str(), inter_broker.verify_host_names), ("BROKERS", false));
+    assert_eq!(inter_broker.principals, ["CN=a,O=Example", "CN=b,O=Example"]);
+    assert!(good(&[("listeners", "SSL://a:1"), ("ssl.truststore.location", "t")]).inter_broker.is_none());
+}
+
+#[test]
 fn settings_that_do_not_go_together() {
     let check = |settings: &[(&str, &str)], expected: &str| {
         let error = load(settings).expect_err(expected).to_string();
@@ -136,6 +159,21 @@ fn settings_that_do_not_go_together() {
     check(&[("listeners", "SSL://a:1,SSL://b:2")], "`listeners` names SSL twice");
     check(&[("listeners", "SSL://a:1,PLAINTEXT://a:1")], "`listeners` gives two listeners the port 1");
     check(&[("listeners", "SSL://0.0.0.0:1")], "say in `advertised.listeners` what clients connect to");
+    check(&[("listeners", "SSL://a:1,INTERNAL://a:2")], "say whose brokers are believed on INTERNAL");
+    check(&[("listeners", "INTERNAL://a:2"), ("ssl.truststore.location", "t")], "names no listener for clients");
+    check(
+        &[("inter.broker.listener.name", "OTHER")],
+        "`inter.broker.listener.name` is OTHER, which is not in `listeners`",
+    );
+    let internal = [("listeners", "SSL://a:1,INTERNAL://a:2"), ("ssl.truststore.location", "t")];
+    check(
+        &[internal[0], internal[1], ("listener.security.protocol.map", "SSL:SSL,INTERNAL:PLAINTEXT")],
+        "gives INTERNAL PLAINTEXT, and brokers talk to each other over TLS only",
+    );
+    check(
+        &[internal[0], internal[1], ("listener.name.internal.ssl.client.auth", "requested")],
+        "has to be required: a broker without a certificate is none",
+    );
     check(&[("advertised.listeners", "SSL://0.0.0.0:1")], "an address that no client can connect to");
     check(
         &[("advertised.listeners", "OTHER://a:1")],
