@@ -317,7 +317,7 @@ impl ConfigRules for TopicRules {
     }
 
     fn list_default(&self, name: &str) -> Option<String> {
-        let is_list = topic_key(name).is_some_and(|key| matches!(key.kind, Kind::List | Kind::SomeOf(_)));
+        let is_list = topic_key(name).is_some_and(|key| matches!(key.kind, Kind::List | Kind::SomeOf(_) | Kind::Replicas));
         self.0.get(name).filter(|_| is_list).map(str::to_owned)
     }
 

@@ -7,6 +7,7 @@
 //! - [`decide`]: an [`Image`] and a [`Change`](decide::Change) give records and an answer, or say why not. Nothing is true
 //!   until the records are in the log and have been replayed.
 //! - [`partition`]: where one partition stands: which records count as stored, from facts that a broker reports.
+//! - [`throttle`]: how fast replication may go where an operator says so.
 //!
 //! The driver (`sluice::coordination`) appends what was decided, replays what was appended, and only then answers.
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@
 pub mod decide;
 pub mod metadata;
 pub mod partition;
+pub mod throttle;
 
 pub use metadata::{
     Binding, BrokerRegistration, Endpoint, Image, MetadataRecord, OnError, PartitionRegistration, Plugin, PluginKinds,

@@ -103,6 +103,11 @@ keys! {
         /// The most bytes of records in one fetch answer, whatever the client asks for; a first batch that is larger is sent whole.
         fetch_max_bytes: i32 = "fetch.max.bytes", Kind::Int { min: 1024, max: i32::MAX }, Some("57671680");
 
+        /// Bytes a second that this broker sends to followers out of sync, of the replicas that topics name in leader.replication.throttled.replicas.
+        leader_throttled_rate: i64 = "leader.replication.throttled.rate", Kind::LONG_COUNT, Some("9223372036854775807");
+        /// Bytes a second that this broker fetches while it is out of sync, of the replicas that topics name in follower.replication.throttled.replicas.
+        follower_throttled_rate: i64 = "follower.replication.throttled.rate", Kind::LONG_COUNT, Some("9223372036854775807");
+
         /// Where the admin API listens: https://HOST:PORT. Port 0: any free port.
         admin_listener: String = "sluice.admin.listener", Kind::String, Some("https://127.0.0.1:9643");
         /// Threads that run plugins; 0: as many as processors.

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use sluice_cluster::throttle::ThrottledReplicas;
+
 use crate::net::Secret;
 
 /// One setting.
@@ -69,6 +71,8 @@ pub enum Kind {
     List,
     /// Some of these words, with commas between them.
     SomeOf(&'static [&'static str]),
+    /// A list of replicas, `PARTITION:BROKER`, or `*` for all.
+    Replicas,
     /// Text that is never shown.
     Password,
 }
@@ -92,7 +96,7 @@ impl Kind {
             Self::String | Self::OneOf(_) => 2,
             Self::Int { .. } => 3,
             Self::Long { .. } => 5,
-            Self::List | Self::SomeOf(_) => 7,
+            Self::List | Self::SomeOf(_) | Self::Replicas => 7,
             Self::Password => 9,
         }
     }
@@ -105,6 +109,7 @@ impl Kind {
             Self::Long { min, max } => text.trim().parse::<i64>().is_ok_and(|n| (min..=max).contains(&n)),
             Self::String | Self::List | Self::Password => true,
             Self::OneOf(words) => words.contains(&text.trim()),
+            Self::Replicas => text.parse::<ThrottledReplicas>().is_ok(),
             Self::SomeOf(words) => {
                 let mut given = words_of(text).peekable();
                 given.peek().is_some() && given.all(|word| words.contains(&word))
@@ -124,6 +129,7 @@ impl fmt::Display for Kind {
             Self::Long { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::String | Self::Password => f.write_str("text"),
             Self::List => f.write_str("a list with commas"),
+            Self::Replicas => f.write_str("a list of PARTITION:BROKER, or *"),
             Self::OneOf([only]) => f.write_str(only),
             Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
             Self::SomeOf([only]) => f.write_str(only),
@@ -185,6 +191,12 @@ impl FromText for String {
 impl FromText for Secret {
     fn from_text(text: Option<&str>) -> Option<Self> {
         Some(Self::new(text?.to_owned()))
+    }
+}
+
+impl FromText for ThrottledReplicas {
+    fn from_text(text: Option<&str>) -> Option<Self> {
+        text?.parse().ok()
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use sluice_cluster::throttle::ThrottledReplicas;
+
 use super::{
     kafka_names::KAFKA_TOPIC_NAMES,
     key::{BadValue, Key, Kind, keys},
@@ -18,6 +20,10 @@ keys! {
         cleanup_policy: String = "cleanup.policy", Kind::OneOf(&["delete"]), Some("delete");
         /// Who chooses the codec batches are stored with.
         compression_type: String = "compression.type", Kind::OneOf(&["producer"]), Some("producer");
+        /// Replicas whose fetching is held to follower.replication.throttled.rate while they are not in sync.
+        follower_throttled_replicas: ThrottledReplicas = "follower.replication.throttled.replicas", Kind::Replicas, Some("");
+        /// Replicas whose sending is held to leader.replication.throttled.rate while who fetches is not in sync.
+        leader_throttled_replicas: ThrottledReplicas = "leader.replication.throttled.replicas", Kind::Replicas, Some("");
         /// Bytes of log between two entries of its offset index.
         index_interval_bytes: i32 = "index.interval.bytes", Kind::COUNT, Some("4096");
         /// The longest record batch in bytes, as it is sent: compressed.
@@ -44,6 +50,9 @@ keys! {
 pub(super) static SYNONYMS: &[(&str, &[(&str, i64)])] = &[
     ("cleanup.policy", &[("log.cleanup.policy", 1)]),
     ("compression.type", &[("compression.type", 1)]),
+    // Which replicas are throttled is each topic's own: no broker setting gives a default.
+    ("follower.replication.throttled.replicas", &[]),
+    ("leader.replication.throttled.replicas", &[]),
     ("index.interval.bytes", &[("log.index.interval.bytes", 1)]),
     ("max.message.bytes", &[("message.max.bytes", 1)]),
     ("message.timestamp.type", &[("log.message.timestamp.type", 1)]),
