@@ -180,7 +180,8 @@ impl Log {
             written_down: recovered.recovery.clean.then_some(tail.offset),
             closed: false,
         };
-        Ok((log, recovered.recovery))
+        let log_start = log.reader.log_start_offset();
+        Ok((log, Recovery { log_start, ..recovered.recovery }))
     }
 
     /// The partition.

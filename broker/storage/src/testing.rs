@@ -45,6 +45,7 @@ struct State {
     syncs_held: bool,
     syncs_waiting: usize,
     syncs_done: usize,
+    writes_done: usize,
 }
 
 #[derive(Clone, Default)]
@@ -81,6 +82,8 @@ pub enum Call {
     SyncDir,
     /// Renaming.
     Rename,
+    /// Removing a file.
+    Remove,
 }
 
 /// What a crash does to what was not made durable.
@@ -160,6 +163,11 @@ impl MemDisk {
     /// Calls of `sync_data` that were done.
     pub fn syncs_done(&self) -> usize {
         self.0.state.lock().syncs_done
+    }
+
+    /// Calls of `write_all_at` that were done.
+    pub fn writes_done(&self) -> usize {
+        self.0.state.lock().writes_done
     }
 
     /// The paths of all files.
@@ -369,7 +377,7 @@ impl Disk for MemDisk {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.0.state.lock();
+        let mut state = self.state(Call::Remove)?;
         if !state.names.files.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -458,6 +466,7 @@ impl DiskFile for MemFile {
             outcome = Err(io::ErrorKind::StorageFull.into());
         }
         state.inodes[self.inode].write(position, bytes);
+        state.writes_done += 1;
         outcome
     }
 

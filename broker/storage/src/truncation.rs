@@ -13,6 +13,7 @@ use std::io;
 use crate::checkpoint::{self, Naming};
 use crate::disk::{read_whole, remove_if_there};
 use crate::durability::LogPoint;
+use crate::leader_epoch;
 use crate::partition_dir::{Folder, Kind, parse_file_name};
 
 /// The file in a partition's folder.
@@ -83,6 +84,8 @@ impl Truncation {
             // First of all: a folder without a segment would be a new log's.
             disk.create(&folder.file_at(offset, Kind::Log))?.sync_data()?;
             disk.sync_dir(&folder.path)?;
+            // Epochs of batches below the start would be taken for its own; those beyond an end are not.
+            remove_if_there(disk, &folder.file(leader_epoch::FILE))?;
         }
         for entry in disk.list(&folder.path)? {
             let Some((offset, kind)) = parse_file_name(&entry.name) else { continue };

@@ -99,7 +99,7 @@ impl Log {
             .and_then(|file| Scan::new(&*file, (segment.base_offset, 0), segment.size(), HEADER_WINDOW).next());
         match first {
             Ok(Some(found)) if found.header.max_timestamp >= 0 => Ok(found.header.max_timestamp.min(now_ms)),
-            Err(ScanError::Io(error)) => Err(self.folder.dir.fail("read", error).into()),
+            Err(ScanError::Io(error)) => Err(self.folder.dir.fail("read", error)),
             // Damage is for its readers to hear of. The segment's time counts from now.
             _ => Ok(now_ms),
         }

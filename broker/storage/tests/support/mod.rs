@@ -1,6 +1,7 @@
 //! A partition to try things on: its directory, its batches, and what reads them back.
 #![allow(dead_code, reason = "each suite uses its part of this")]
 
+pub(crate) mod history;
 pub(crate) mod machine;
 
 use sluice_protocol::Uuid;
