@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   listeners bound (nobody is accepted yet: only now are the ports known)
-//!     ─> data folder locked ─> cluster joined (seat, registration, metadata replayed)
-//!     ─> logs opened and recovered ─> plugins' chains made ─> admin API ─> connections accepted
+//!     ─> data folder locked ─> cluster joined (metadata replayed; nobody counts on us yet)
+//!     ─> logs opened and recovered ─> plugins' chains made ─> registered ─> admin API ─> connections accepted
 //! ```
 //! The end runs the other way: no new connections, what is in flight is answered, logs are flushed and closed, the clean
 //! marker is written, and last the session with the coordinator ends.
@@ -26,7 +26,9 @@ use tokio::task::JoinHandle;
 use crate::admin;
 use crate::api::{Api, VIEW_ANSWERS_MAX};
 use crate::config::{BrokerConfig, Kind, TopicDefaults, check_topic_config, millis, topic_key};
-use crate::coordination::{self, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, StartError};
+use crate::coordination::{
+    self, Alone, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, Registering, StartError,
+};
 use crate::metrics::Metrics;
 use crate::net::{self, BindError, Endpoint};
 use crate::partition::{Manager, ManagerConfig, OpenAllError, PartitionConfig};
@@ -119,26 +121,30 @@ impl Broker {
             Some(owner) => owner.directory_id,
             None => random_uuid()?,
         };
-        let (metadata, registration) = coordination::start(
+        let (metadata, joined) = coordination::join(
             CoordinationConfig {
                 coordinator,
                 connection_timeout: millis(settings.zookeeper_connection_timeout_ms.into()),
                 seen_path: config.log_dir.join(SEEN_FILE),
                 linger: CoordinationConfig::LINGER,
+                peers: Arc::new(Alone),
             },
             BrokerIdentity {
                 id: settings.broker_id,
                 uuid: directory_id,
                 cluster_id: locked.owner().map(|owner| owner.cluster_id.clone()),
-                endpoints: bound.endpoints().iter().map(registered).collect(),
-                rack: None,
-                clean: locked.was_clean(),
             },
             Arc::new(TopicRules(config.topics.clone())),
         )
         .await?;
+        let registering = Registering {
+            endpoints: bound.endpoints().iter().map(registered).collect(),
+            rack: None,
+            clean: locked.was_clean(),
+            features: FEATURES,
+        };
         let identity = Identity {
-            cluster_id: registration.cluster_id.clone(),
+            cluster_id: joined.cluster_id.clone(),
             broker_id: settings.broker_id,
             new_directory_id: directory_id,
         };
@@ -156,6 +162,9 @@ impl Broker {
         let store = Store::new(metadata.clone(), Arc::clone(&partitions), now_ms);
         let plugins = Registry::new(host, store, metadata.clone(), Arc::clone(&partitions), marks);
         plugins.apply(&metadata.image()).await;
+        let mut tasks =
+            vec![tokio::spawn(Arc::clone(&partitions).follow()), tokio::spawn(Arc::clone(&plugins).follow())];
+        metadata.register(registering).await?;
         let shared = Arc::new(Shared {
             node_id: settings.broker_id,
             metadata,
@@ -167,14 +176,10 @@ impl Broker {
             config: Arc::clone(&config),
         });
         let every = millis(settings.log_retention_check_interval_ms);
-        let tasks = vec![
-            tokio::spawn(Arc::clone(&partitions).follow()),
-            tokio::spawn(Arc::clone(&partitions).keep_house(every)),
-            tokio::spawn(plugins.follow()),
-        ];
+        tasks.push(tokio::spawn(Arc::clone(&partitions).keep_house(every)));
         let admin = admin.map(|bound| bound.serve(Arc::clone(&shared)));
         let running = bound.serve(Arc::new(Api::new(Arc::clone(&shared))));
-        Ok(Self { shared, running, admin, cluster_id: registration.cluster_id, tasks })
+        Ok(Self { shared, running, admin, cluster_id: joined.cluster_id, tasks })
     }
 
     /// How the listeners are reached.
@@ -238,6 +243,9 @@ const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Where the data folder remembers how far the metadata log was seen.
 const SEEN_FILE: &str = "metadata-seen";
+
+/// The lowest and the highest feature level of the cluster that this version understands.
+const FEATURES: (u16, u16) = (1, 1);
 
 /// Where the data folder keeps plugins' compiled code: a cache, it can be deleted at any time.
 const COMPILED_FOLDER: &str = "compiled-plugins";
@@ -317,7 +325,8 @@ impl ConfigRules for TopicRules {
     }
 
     fn list_default(&self, name: &str) -> Option<String> {
-        let is_list = topic_key(name).is_some_and(|key| matches!(key.kind, Kind::List | Kind::SomeOf(_) | Kind::Replicas));
+        let is_list =
+            topic_key(name).is_some_and(|key| matches!(key.kind, Kind::List | Kind::SomeOf(_) | Kind::Replicas));
         self.0.get(name).filter(|_| is_list).map(str::to_owned)
     }
 

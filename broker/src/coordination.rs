@@ -5,29 +5,33 @@
 //! - [`coordinator`]: what is needed of a coordination service; [`zookeeper`] and [`local`] are two.
 //! - `znodes`: every node we keep there. `founding`: the first of them.
 //! - `seat`: who may write. `metadata_log`: what is written, and that it never goes back (`seen`).
-//! - `controller`: the one task that does all of it, over and over as sessions come and go.
-//! - [`metadata`]: the handle that the rest of the broker holds.
+//! - `member`: the one task that does all of it, over and over as sessions come and go. `suspicion`: who is gone.
+//! - [`metadata`]: the handle that the rest of the broker holds. `forward`: a change on its way to the controller, and
+//!   [`peer_calls`]: how it gets there.
 //!
 //! ```text
-//!   Metadata::submit ──► controller: decide on the image (sluice_cluster::decide)
+//!   Metadata::submit ──► the broker that holds the seat: decide on the image (sluice_cluster::decide)
 //!                           │ entry: at most 512 KiB of records, gathered for some milliseconds
 //!                           ▼
 //!                        metadata_log: multi [epoch is ours, entry is new, head moves]
 //!                           │ done for sure
-//!                           ▼
-//!                        image swapped ──► changed() ──► the answer
+//!                           ▼                       the head's watch fires
+//!                        image swapped ──► the answer      ──► every other broker reads the entry and swaps its image
 //! ```
-//! One broker serves a cluster in this version: it holds the seat and is the only reader. A second one is refused.
+//! A broker joins first (reads), then registers (is counted on): in between it opens its logs.
 
-mod controller;
 pub mod coordinator;
+mod forward;
 mod founding;
 pub mod local;
+mod member;
 pub mod metadata;
 mod metadata_log;
+pub mod peer_calls;
 mod pending;
 mod seat;
 mod seen;
+mod suspicion;
 mod znodes;
 pub mod zookeeper;
 
@@ -45,6 +49,7 @@ pub use coordinator::{Coordinator, NODE_BYTES_MAX};
 pub use local::{LocalStore, LocalStoreError};
 pub use metadata::{Metadata, Standing, SubmitError};
 pub use metadata_log::LogError;
+pub use peer_calls::{Alone, ChangeFailed, ForwardError, PeerCalls, Testimony};
 pub use zookeeper::{ConnectString, ConnectStringError, ZooKeeper, ZooKeeperIdentity, ZooKeeperTls};
 
 /// How to take part in a cluster.
@@ -58,6 +63,8 @@ pub struct CoordinationConfig {
     pub seen_path: PathBuf,
     /// How long a change waits for others to share its entry: [`CoordinationConfig::LINGER`] unless there is a reason.
     pub linger: Duration,
+    /// The way to the other brokers.
+    pub peers: Arc<dyn PeerCalls>,
 }
 
 impl CoordinationConfig {
@@ -74,23 +81,26 @@ pub struct BrokerIdentity {
     pub uuid: Uuid,
     /// The cluster that the data folder is of; none if it is new.
     pub cluster_id: Option<String>,
-    /// Where clients reach it.
+}
+
+/// What a broker says of itself when it registers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registering {
+    /// Where it is reached, by clients and by other brokers.
     pub endpoints: Vec<Endpoint>,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// The last life of this data folder ended in order.
     pub clean: bool,
+    /// The lowest and the highest feature level that it understands.
+    pub features: (u16, u16),
 }
 
-/// This broker is part of the cluster.
+/// This broker has read what the cluster knows of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registration {
+pub struct Joined {
     /// The cluster.
     pub cluster_id: String,
-    /// Of this life of the broker.
-    pub broker_epoch: i64,
-    /// Of its reign as the controller.
-    pub controller_epoch: i32,
 }
 
 /// Why this broker did not become part of a cluster.
@@ -106,6 +116,12 @@ pub enum StartError {
         /// What came of the last try.
         why: String,
     },
+    /// The cluster was joined, and does not count on this broker.
+    #[error("this broker is not registered: {why}")]
+    Unregistered {
+        /// Why not, as far as is known.
+        why: String,
+    },
     /// It can't be, however long it is waited for.
     #[error(transparent)]
     Halted(#[from] Halt),
@@ -119,12 +135,6 @@ pub enum Halt {
     Config {
         /// What is wrong with it.
         why: String,
-    },
-    /// Another broker serves.
-    #[error("one serving broker a cluster in this version: broker {serving} is serving")]
-    AnotherServes {
-        /// The broker.
-        serving: i32,
     },
     /// A broker with this id and another data folder is there.
     #[error("broker.id {id} is in use: a broker with another data folder is registered with it")]
@@ -165,17 +175,17 @@ pub enum Halt {
     },
 }
 
-/// Becomes part of the cluster, founding it if there is none and the data folder is new: waits for the coordinator and says so,
-/// takes the controller's seat, replays the metadata log, registers. From then on a task of its own keeps it so, until
-/// [`Metadata::shutdown`].
-pub async fn start(
+/// Joins the cluster, founding it if there is none and the data folder is new: waits for the coordinator and says so, and replays
+/// the metadata log. From then on a task of its own follows it, until [`Metadata::shutdown`]. The cluster counts on this broker
+/// only after [`Metadata::register`].
+pub async fn join(
     config: CoordinationConfig,
     identity: BrokerIdentity,
     rules: Arc<dyn ConfigRules>,
-) -> Result<(Metadata, Registration), StartError> {
+) -> Result<(Metadata, Joined), StartError> {
     let seen = seen::Seen::open(&config.seen_path)
         .map_err(|error: io::Error| Halt::Seen { path: config.seen_path.clone(), why: error.to_string() })?;
-    controller::start(config, identity, rules, seen).await
+    member::join(config, identity, rules, seen).await
 }
 
 struct OtherCluster<'a>(&'a Option<String>);

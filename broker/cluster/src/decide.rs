@@ -44,7 +44,7 @@ use crate::metadata::{Image, MetadataRecord};
 
 /// Something asked of the controller. Any broker may be asked: it forwards the change as its kind and its bytes (postcard), and
 /// answer and error come back the same way, so all three are written for other brokers to read.
-pub trait Change: Serialize + DeserializeOwned + Send + 'static {
+pub trait Change: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Says to another broker which change the bytes are. Numbers are given once and never again.
     const KIND: u16;
     /// What is answered once the records are in the log.

@@ -73,7 +73,7 @@ async fn only_certified(request: Request, next: Next) -> Response {
 async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
     let standing = shared.metadata.standing().borrow().clone();
     match standing {
-        Standing::Serving => (StatusCode::OK, "ready\n".to_owned()),
+        Standing::Serving { .. } => (StatusCode::OK, "ready\n".to_owned()),
         Standing::Doubtful { why } => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         Standing::Halted(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         Standing::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "not ready: stopping\n".to_owned()),
@@ -86,7 +86,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         topics: image.topics().count(),
         partitions: shared.partitions.all().len(),
         offline_partitions: shared.partitions.offline_count(),
-        session_connected: *shared.metadata.standing().borrow() == Standing::Serving,
+        session_connected: !shared.metadata.is_doubtful(),
     };
     let stats = shared.plugins.stats().into_iter().filter_map(|(kind, id, stats)| {
         let binding = match kind {

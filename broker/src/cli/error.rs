@@ -132,9 +132,9 @@ impl From<BrokerError> for CliError {
             BrokerError::Coordination(StartError::Unreachable { .. }) => {
                 Some("does it run there? see: sluice config keys zookeeper.")
             }
-            BrokerError::Coordination(StartError::Halted(Halt::AnotherServes { .. })) => Some(
-                "end that one first, or give this one a cluster of its own: a path at the end of `zookeeper.connect`",
-            ),
+            BrokerError::Coordination(StartError::Unregistered { .. }) => {
+                Some("is a controller there? see the log of the other brokers")
+            }
             BrokerError::Coordination(StartError::Halted(Halt::IdInUse { .. })) => {
                 Some("give this broker another `broker.id`")
             }

@@ -121,6 +121,9 @@ fn a_broker_that_does_not_start_says_what_to_do() {
     let cause = std::io::Error::from(std::io::ErrorKind::AddrInUse);
     let listener = ListenerName::new("SSL");
     check(BindError::Listen { listener, address: "h:1".to_owned(), cause }.into(), "--port");
-    check(StartError::Halted(Halt::AnotherServes { serving: 2 }).into(), "broker 2 is serving\n  end that one first");
+    check(
+        StartError::Unregistered { why: "nobody is the controller".to_owned() }.into(),
+        "the controller\n  is a controller there?",
+    );
     check(StartError::Halted(Halt::IdInUse { id: 1 }).into(), "another `broker.id`");
 }

@@ -51,6 +51,10 @@ pub trait Session: fmt::Debug + Send + Sync + 'static {
     /// Names of the node's children, in no order; none if it is not there.
     async fn children(&self, path: &str) -> Result<Vec<String>, ReadError>;
 
+    /// As `children`, of a node that is there, and a watch that fires when one of them is made or removed after this read. What
+    /// they hold is not watched.
+    async fn children_and_watch(&self, path: &str) -> Result<(Vec<String>, Watch), ReadError>;
+
     /// Reads after this see everything written before it, by anyone.
     async fn sync(&self) -> Result<(), ReadError>;
 

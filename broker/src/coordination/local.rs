@@ -82,9 +82,16 @@ struct Member {
 
 /// A watch that has not fired.
 struct Armed {
-    path: String,
+    on: On,
     session: i64,
     fire: oneshot::Sender<()>,
+}
+
+/// What a watch is on.
+#[derive(PartialEq, Eq)]
+enum On {
+    Node(String),
+    ChildrenOf(String),
 }
 
 impl LocalStore {
@@ -151,18 +158,22 @@ impl Session for LocalSession {
 
     async fn read_and_watch(&self, path: &str) -> Result<(Option<Node>, Watch), ReadError> {
         self.look(|shared| {
-            let (fire, fired) = oneshot::channel();
-            // Whoever dropped their watch no longer counts: a watch set again and again must not pile up.
-            shared.watches.retain(|armed| !armed.fire.is_closed());
-            shared.watches.push(Armed { path: path.to_owned(), session: self.id, fire });
-            // A watch that is dropped with its store fires too: the session is gone with it.
-            let fired: Watch = fired.map(drop).boxed();
-            (shared.tree.get(path).cloned(), fired)
+            let watch = shared.arm(self.id, On::Node(path.to_owned()));
+            (shared.tree.get(path).cloned(), watch)
         })
     }
 
     async fn children(&self, path: &str) -> Result<Vec<String>, ReadError> {
         self.look(|shared| shared.tree.children(path))
+    }
+
+    async fn children_and_watch(&self, path: &str) -> Result<(Vec<String>, Watch), ReadError> {
+        let looked = self.look(|shared| {
+            shared.tree.get(path)?;
+            let watch = shared.arm(self.id, On::ChildrenOf(path.to_owned()));
+            Some((shared.tree.children(path), watch))
+        })?;
+        looked.ok_or_else(|| ReadError { why: format!("{path} is not there") })
     }
 
     async fn sync(&self) -> Result<(), ReadError> {
@@ -214,18 +225,30 @@ impl Shared {
             sessions.into_iter().for_each(|id| self.end(id));
             return Err(WriteError::OutcomeUnknown { why });
         }
-        changes
-            .iter()
-            .filter(|change| !matches!(change, Change::Check { .. }))
-            .for_each(|change| self.fire(change.path()));
+        for change in changes {
+            match change {
+                Change::Check { .. } => {}
+                Change::Set { path, .. } => self.fire(&On::Node(path.clone())),
+                Change::Create { path, .. } | Change::Delete { path, .. } => self.fire_came_or_went(path),
+            }
+        }
         Ok(())
+    }
+
+    fn arm(&mut self, session: i64, on: On) -> Watch {
+        let (fire, fired) = oneshot::channel();
+        // Whoever dropped their watch no longer counts: a watch set again and again must not pile up.
+        self.watches.retain(|armed| !armed.fire.is_closed());
+        self.watches.push(Armed { on, session, fire });
+        // A watch that is dropped with its store fires too: the session is gone with it.
+        fired.map(drop).boxed()
     }
 
     fn end(&mut self, session: i64) {
         let Some(at) = self.sessions.iter().position(|member| member.id == session) else { return };
         let member = self.sessions.remove(at);
         for path in self.tree.remove_session(session) {
-            self.fire(&path);
+            self.fire_came_or_went(&path);
         }
         let (own, others) = std::mem::take(&mut self.watches).into_iter().partition(|armed| armed.session == session);
         self.watches = others;
@@ -234,8 +257,15 @@ impl Shared {
         own.into_iter().for_each(Armed::fire);
     }
 
-    fn fire(&mut self, path: &str) {
-        let (fired, rest) = std::mem::take(&mut self.watches).into_iter().partition(|armed| armed.path == path);
+    fn fire_came_or_went(&mut self, path: &str) {
+        self.fire(&On::Node(path.to_owned()));
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            self.fire(&On::ChildrenOf(parent.to_owned()));
+        }
+    }
+
+    fn fire(&mut self, on: &On) {
+        let (fired, rest) = std::mem::take(&mut self.watches).into_iter().partition(|armed| armed.on == *on);
         self.watches = rest;
         let fired: Vec<Armed> = fired;
         fired.into_iter().for_each(Armed::fire);

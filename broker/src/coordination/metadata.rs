@@ -1,15 +1,17 @@
-//! The handle on the cluster's metadata that the broker holds: read without locks, changed by asking the controller's task.
+//! The handle on the cluster's metadata that the broker holds: read without locks, changed by asking the controller, wherever it
+//! is (`forward`).
 
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use sluice_cluster::Image;
-use sluice_cluster::decide::Change;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Halt;
-use super::pending::{Pending, Submission};
+use super::coordinator::SessionState;
+use super::peer_calls::PeerCalls;
+use super::pending::Pending;
+use super::{Halt, Registering, StartError};
 
 /// What the cluster knows of itself, as this broker has replayed it. Cheap to clone.
 #[derive(Clone)]
@@ -17,16 +19,22 @@ pub struct Metadata {
     pub(super) image: Arc<ArcSwap<Image>>,
     pub(super) changed: watch::Receiver<u64>,
     pub(super) standing: watch::Receiver<Standing>,
+    pub(super) seat: watch::Receiver<SeatView>,
+    pub(super) session: Arc<ArcSwapOption<watch::Receiver<SessionState>>>,
+    pub(super) peers: Arc<dyn PeerCalls>,
     pub(super) requests: mpsc::Sender<Request>,
 }
 
 /// How this broker stands in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It has a session, holds the seat and is registered.
-    Serving,
-    /// The coordinator is not heard of, or the session has ended and the next one is not yet there: nothing can be changed, and
-    /// what is known may be old. It comes back by itself.
+    /// It has a session, and the cluster counts on it.
+    Serving {
+        /// Of this life of the broker.
+        broker_epoch: i64,
+    },
+    /// It is not registered yet, or not any longer; or the coordinator is not heard of, or the session has ended and the next one
+    /// is not yet there: what is known may be old. It comes back by itself.
     Doubtful {
         /// What happened.
         why: String,
@@ -37,13 +45,22 @@ pub enum Standing {
     Stopped,
 }
 
+/// Who decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct SeatView {
+    /// Another broker that holds the seat, as far as is known here.
+    pub(super) holder: Option<i32>,
+    /// This broker holds it, and decides.
+    pub(super) ours: bool,
+}
+
 /// Why a change was not made, if it was not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError<E> {
     /// It was decided against; data says why.
     #[error(transparent)]
     Refused(E),
-    /// It was not made: this broker can't change anything now.
+    /// It was not made: nothing can be changed now.
     #[error("the cluster's metadata can't be changed now: {why}")]
     Unavailable {
         /// Why not.
@@ -57,7 +74,7 @@ pub enum SubmitError<E> {
         /// What there is.
         max: usize,
     },
-    /// It was made, or it was not: the coordinator went away in between.
+    /// It was made, or it was not: the coordinator or the controller went away in between.
     #[error("it is not known whether the change was made: {why}")]
     Unknown {
         /// What happened.
@@ -65,9 +82,10 @@ pub enum SubmitError<E> {
     },
 }
 
-/// What the controller's task is asked.
+/// What the member's task is asked.
 pub(super) enum Request {
     Change(Box<dyn Pending>),
+    Register(Registering, oneshot::Sender<Result<i64, StartError>>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -94,6 +112,48 @@ impl Metadata {
         self.standing.clone()
     }
 
+    /// The epoch of this life of the broker, while the cluster counts on it.
+    #[must_use]
+    pub fn broker_epoch(&self) -> Option<i64> {
+        match *self.standing.borrow() {
+            Standing::Serving { broker_epoch } => Some(broker_epoch),
+            Standing::Doubtful { .. } | Standing::Halted(_) | Standing::Stopped => None,
+        }
+    }
+
+    /// Whether the cluster may have moved on without this broker: what it takes without asking the others may be lost.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        // The session is asked as well: the task that keeps the standing may be waiting for an answer on it.
+        let is_connected =
+            self.session.load().as_ref().is_some_and(|session| *session.borrow() == SessionState::Connected);
+        !is_connected || self.broker_epoch().is_none()
+    }
+
+    /// Whether this broker holds the controller's seat, and decides.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        self.seat.borrow().ours
+    }
+
+    /// Makes this broker one that the cluster counts on, now and through every session: says that it is there, and waits until
+    /// the controller's registration of it has been replayed. Gives the epoch of this life.
+    pub async fn register(&self, registering: Registering) -> Result<i64, StartError> {
+        let (reply, registered) = oneshot::channel();
+        let stopped = || StartError::Unregistered { why: "this broker is stopping".to_owned() };
+        self.requests.send(Request::Register(registering, reply)).await.map_err(|_| stopped())?;
+        match tokio::time::timeout(REGISTRATION_TIME_MAX, registered).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(stopped())),
+            Err(_) => {
+                let why = match &*self.standing.borrow() {
+                    Standing::Doubtful { why } => why.clone(),
+                    _ => "no controller registered it".to_owned(),
+                };
+                Err(StartError::Unregistered { why })
+            }
+        }
+    }
+
     /// Resolves when this broker can't be part of the cluster any longer, with the reason. Never, if it was asked to stop.
     pub async fn halted(&self) -> Halt {
         let mut standing = self.standing();
@@ -108,15 +168,6 @@ impl Metadata {
         }
     }
 
-    /// Has a change decided on the newest image, written, and replayed here; then gives the answer. A caller that stops waiting
-    /// loses the answer, not the change.
-    pub async fn submit<C: Change>(&self, change: C) -> Result<C::Answer, SubmitError<C::Error>> {
-        let (submission, answer) = Submission::new(change);
-        let stopped = || SubmitError::Unavailable { why: "this broker is stopping".to_owned() };
-        self.requests.send(Request::Change(Box::new(submission))).await.map_err(|_| stopped())?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
-    }
-
     /// Leaves the cluster: ends the session, so that the seat and the registration are free at once.
     pub async fn shutdown(&self) {
         let (stopped, done) = oneshot::channel();
@@ -126,6 +177,10 @@ impl Metadata {
         }
     }
 }
+
+/// How long a registration may take: several sessions' time, so that a broker that starts right after the controller fell silent
+/// waits for the next one.
+const REGISTRATION_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,7 @@ use sluice_cluster::metadata::batch::{ApplyError, Entry, Hash, Head};
 use sluice_cluster::metadata::sealed::DecodeError;
 use sluice_cluster::{Image, MetadataRecord};
 
-use super::coordinator::{Change, Lifetime, NODE_BYTES_MAX, ReadError, Session, WriteError};
+use super::coordinator::{Change, Lifetime, NODE_BYTES_MAX, Node, ReadError, Session, Watch, WriteError};
 use super::seat::Seat;
 use super::seen::Place;
 use super::znodes::{CONTROLLER_EPOCH, META_HEAD, entry};
@@ -110,6 +110,23 @@ impl MetadataLog {
     pub(super) async fn catch_up(&mut self, seen: Place) -> Result<(), CatchUpError> {
         self.session.sync().await?;
         let node = self.session.read(META_HEAD).await?.ok_or(LogError::Missing)?;
+        self.replay(&node, seen).await
+    }
+
+    /// Replays all that the server we are connected to has, and gives a watch that fires when there is more.
+    pub(super) async fn follow(&mut self, seen: Place) -> Result<Watch, CatchUpError> {
+        let (node, watch) = self.session.read_and_watch(META_HEAD).await?;
+        match node {
+            Some(node) if Head::decode(&node.data).is_ok_and(|head| head.next_seq >= self.image.next_seq()) => {
+                self.replay(&node, seen).await?;
+            }
+            // That server may lag behind another one that we have read from.
+            _ => self.catch_up(seen).await?,
+        }
+        Ok(watch)
+    }
+
+    async fn replay(&mut self, node: &Node, seen: Place) -> Result<(), CatchUpError> {
         let head = Head::decode(&node.data).map_err(LogError::Head)?;
         let known = Place { next_seq: self.image.next_seq(), hash: self.image.hash() };
         for place in [known, seen] {

@@ -1,18 +1,18 @@
 //! A change that was asked for and not yet answered, whatever kind it is.
 
+use std::sync::Arc;
+
 use sluice_cluster::decide::{Change, Decided, Given};
 use sluice_cluster::{Image, MetadataRecord};
 use tokio::sync::oneshot;
-
-use super::metadata::SubmitError;
 
 /// A change of any kind on its way through the controller: decided once, then answered once.
 pub(super) trait Pending: Send {
     /// Decides. Nothing, if it was refused: then it is answered already.
     fn decide(&mut self, image: &Image, given: &mut Given<'_>) -> Option<Records>;
 
-    /// Answers: what was decided is true now.
-    fn committed(self: Box<Self>);
+    /// Answers: what was decided is true now, in an image of so many entries.
+    fn committed(self: Box<Self>, next_seq: u64);
 
     /// Answers: it was not made, or nobody knows.
     fn failed(self: Box<Self>, why: Failure);
@@ -27,35 +27,60 @@ pub(super) struct Records {
 /// Why a change that was not refused was not made, if it was not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
-    Unavailable { why: String },
-    TooLarge { bytes: usize, max: usize },
-    Unknown { why: String },
+    /// It was not: this broker doesn't hold the seat, or not any longer. Another may.
+    NotController,
+    Unavailable {
+        why: String,
+    },
+    TooLarge {
+        bytes: usize,
+        max: usize,
+    },
+    Unknown {
+        why: String,
+    },
+}
+
+/// What a change has come to.
+#[derive(Debug)]
+pub(super) struct Made<A> {
+    pub(super) answer: A,
+    /// Entries in the image that has it.
+    pub(super) next_seq: u64,
+}
+
+/// Why a change was not made, if it was not.
+#[derive(Debug)]
+pub(super) enum NotMade<E> {
+    /// It was decided against.
+    Refused(E),
+    Failed(Failure),
 }
 
 /// How a change is answered.
-pub(super) type Answer<C> = Result<<C as Change>::Answer, SubmitError<<C as Change>::Error>>;
+pub(super) type Outcome<C> = Result<Made<<C as Change>::Answer>, NotMade<<C as Change>::Error>>;
 
 pub(super) struct Submission<C: Change> {
-    change: C,
+    change: Arc<C>,
     decided: Option<C::Answer>,
-    reply: Option<oneshot::Sender<Answer<C>>>,
+    reply: Option<oneshot::Sender<Outcome<C>>>,
 }
 
 impl<C: Change> Submission<C> {
-    pub(super) fn new(change: C) -> (Self, oneshot::Receiver<Answer<C>>) {
+    pub(super) fn new(change: Arc<C>) -> (Self, oneshot::Receiver<Outcome<C>>) {
         let (reply, answer) = oneshot::channel();
         (Self { change, decided: None, reply: Some(reply) }, answer)
     }
 
     /// Whoever asked may have gone; then nobody is told.
-    fn reply(&mut self, answer: Answer<C>) {
+    fn reply(&mut self, outcome: Outcome<C>) {
         if let Some(reply) = self.reply.take() {
-            let _ = reply.send(answer);
+            let _ = reply.send(outcome);
         }
     }
 }
 
-impl<C: Change> Pending for Submission<C> {
+impl<C: Change + Sync> Pending for Submission<C> {
     fn decide(&mut self, image: &Image, given: &mut Given<'_>) -> Option<Records> {
         match self.change.decide(image, given) {
             Ok(Decided { records, answer, may_split }) => {
@@ -63,22 +88,18 @@ impl<C: Change> Pending for Submission<C> {
                 Some(Records { records, may_split })
             }
             Err(error) => {
-                self.reply(Err(SubmitError::Refused(error)));
+                self.reply(Err(NotMade::Refused(error)));
                 None
             }
         }
     }
 
-    fn committed(mut self: Box<Self>) {
+    fn committed(mut self: Box<Self>, next_seq: u64) {
         let answer = self.decided.take().expect("what is committed was decided");
-        self.reply(Ok(answer));
+        self.reply(Ok(Made { answer, next_seq }));
     }
 
     fn failed(mut self: Box<Self>, why: Failure) {
-        self.reply(Err(match why {
-            Failure::Unavailable { why } => SubmitError::Unavailable { why },
-            Failure::TooLarge { bytes, max } => SubmitError::TooLarge { bytes, max },
-            Failure::Unknown { why } => SubmitError::Unknown { why },
-        }));
+        self.reply(Err(NotMade::Failed(why)));
     }
 }

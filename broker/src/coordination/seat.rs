@@ -1,12 +1,14 @@
 //! The controller's seat, and a broker's place among those that are there: both are nodes that live with the session.
 //!
 //! The seat is taken in one multi that raises the controller epoch, and every append checks that epoch's version: whoever held
-//! the seat before can write nothing from then on, whatever it believes. Our own node of an earlier life (same data folder, whose
-//! lock we hold, so that life is over) is removed in the same multi; another's never is.
+//! the seat before can write nothing from then on, whatever it believes. Who holds it is removed in the same multi in two cases:
+//! it is an earlier life of ours (same data folder, whose lock we hold, so that life is over), or there is evidence that its
+//! process is gone. Should the evidence mislead, the one removed can write nothing, and hears of it.
 
+use futures::future::try_join_all;
 use sluice_protocol::Uuid;
 
-use super::coordinator::{Change, Lifetime, Node, ReadError, Refusal, Session, WriteError};
+use super::coordinator::{Change, Lifetime, Node, ReadError, Refusal, Session, Watch, WriteError};
 use super::znodes::{BROKER_IDS, CONTROLLER, CONTROLLER_EPOCH, Holder, Presence, broker_id, parse_epoch};
 
 /// Tries while others change the same nodes, or outcomes stay unknown. Each try begins by reading how things are.
@@ -19,12 +21,18 @@ pub(super) struct Seat {
     pub(super) epoch_version: i32,
 }
 
+/// What came of trying to take the seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Contest {
+    /// It is ours.
+    Taken(Seat),
+    /// It is another's.
+    Held(Holder),
+}
+
 /// Why the seat or the place was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TakeError {
-    /// Another broker is there.
-    #[error("broker {id} is there")]
-    Another { id: i32 },
     /// A broker with our id and another data folder is there.
     #[error("broker {id} is there with another data folder")]
     SameId { id: i32 },
@@ -45,8 +53,14 @@ impl From<ReadError> for TakeError {
     }
 }
 
-/// Takes the seat in the next epoch, also when we hold it: what of our own earlier writes is still under way can't land then.
-pub(super) async fn take(session: &dyn Session, id: i32, uuid: Uuid) -> Result<Seat, TakeError> {
+/// Takes the seat if nobody holds it, in the next epoch; also when we hold it, since what of our own earlier writes is still
+/// under way can't land then. `deposed` is a holder to be removed.
+pub(super) async fn contest(
+    session: &dyn Session,
+    id: i32,
+    uuid: Uuid,
+    deposed: Option<&Holder>,
+) -> Result<Contest, TakeError> {
     let mut tried: Option<i32> = None;
     for _ in 0..TRIES {
         session.sync().await?;
@@ -56,16 +70,13 @@ pub(super) async fn take(session: &dyn Session, id: i32, uuid: Uuid) -> Result<S
         let held = session.read(CONTROLLER).await?;
         let mut changes = Vec::new();
         if let Some(node) = &held {
-            let holder = Holder::decode(&node.data)
-                .map_err(|error| TakeError::Unreadable { path: CONTROLLER, why: error.to_string() })?;
-            if holder.id != id {
-                return Err(TakeError::Another { id: holder.id });
+            let holder = holder(node)?;
+            let is_own = (holder.id, holder.uuid()) == (id, uuid);
+            if is_own && is_ours(node, session) && tried == Some(known) && holder.epoch == known {
+                return Ok(Contest::Taken(Seat { epoch: known, epoch_version: epoch.version }));
             }
-            if holder.uuid() != uuid {
-                return Err(TakeError::SameId { id });
-            }
-            if is_ours(node, session) && tried == Some(known) && holder.epoch == known {
-                return Ok(Seat { epoch: known, epoch_version: epoch.version });
+            if !is_own && deposed != Some(&holder) {
+                return Ok(Contest::Held(holder));
             }
             changes.push(Change::Delete { path: CONTROLLER.to_owned(), version: node.version });
         }
@@ -81,22 +92,51 @@ pub(super) async fn take(session: &dyn Session, id: i32, uuid: Uuid) -> Result<S
             version: epoch.version,
         });
         if done(session.multi(changes).await, CONTROLLER)? {
-            return Ok(Seat { epoch: next, epoch_version: epoch.version + 1 });
+            return Ok(Contest::Taken(Seat { epoch: next, epoch_version: epoch.version + 1 }));
         }
         tried = Some(next);
     }
     Err(TakeError::Unavailable { why: "the controller's seat does not settle".to_owned() })
 }
 
-/// Says that this broker is there. Gives the epoch of its life: the same again while the session has its node.
-pub(super) async fn be_present(session: &dyn Session, presence: &Presence) -> Result<i64, TakeError> {
+/// Who holds the seat, and a watch that fires when that may have changed.
+pub(super) async fn look(session: &dyn Session) -> Result<(Option<Held>, Watch), TakeError> {
+    let (node, watch) = session.read_and_watch(CONTROLLER).await?;
+    let held = node.map(|node| Ok::<_, TakeError>(Held { holder: holder(&node)?, ours: is_ours(&node, session) }));
+    Ok((held.transpose()?, watch))
+}
+
+/// The seat as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) holder: Holder,
+    /// By this very session.
+    pub(super) ours: bool,
+}
+
+/// Whether a broker with our id and another data folder is there.
+pub(super) async fn check_id(session: &dyn Session, id: i32, uuid: Uuid) -> Result<(), TakeError> {
+    session.sync().await?;
+    match session.read(&broker_id(id)).await? {
+        Some(node) if decode(&node)?.uuid() != uuid => Err(TakeError::SameId { id }),
+        _ => Ok(()),
+    }
+}
+
+/// Says that this broker is there. Gives the epoch of its life: the same again while the session has its node, unless that life
+/// is `over`.
+pub(super) async fn be_present(
+    session: &dyn Session,
+    presence: &Presence,
+    over: Option<i64>,
+) -> Result<i64, TakeError> {
     let path = broker_id(presence.id);
     for _ in 0..TRIES {
         session.sync().await?;
         let held = session.read(&path).await?;
         let mut changes = Vec::new();
         if let Some(node) = &held {
-            if is_ours(node, session) {
+            if is_ours(node, session) && Some(node.created) != over {
                 return Ok(node.created);
             }
             if decode(node)?.uuid() != presence.uuid() {
@@ -111,11 +151,24 @@ pub(super) async fn be_present(session: &dyn Session, presence: &Presence) -> Re
     Err(TakeError::Unavailable { why: "this broker's registration does not settle".to_owned() })
 }
 
-/// Brokers that are there, except `id` itself.
-pub(super) async fn others(session: &dyn Session, id: i32) -> Result<Vec<i32>, TakeError> {
-    session.sync().await?;
-    let names = session.children(BROKER_IDS).await?;
-    Ok(names.iter().filter_map(|name| name.parse().ok()).filter(|other| *other != id).collect())
+/// The brokers that are there, each with the epoch of its life, and a watch that fires when one comes or goes.
+pub(super) async fn present(session: &dyn Session) -> Result<(Vec<(Presence, i64)>, Watch), TakeError> {
+    let (names, watch) = session.children_and_watch(BROKER_IDS).await?;
+    let nodes = names.iter().map(|name| async move { session.read(&format!("{BROKER_IDS}/{name}")).await });
+    let mut present = Vec::new();
+    // Gone between the two: the watch says so.
+    for node in try_join_all(nodes).await?.into_iter().flatten() {
+        match decode(&node) {
+            Ok(presence) => present.push((presence, node.created)),
+            // Of a version that we don't know: as if it weren't there, which is safe.
+            Err(error) => tracing::warn!("a broker is there that can't be registered: {error}"),
+        }
+    }
+    Ok((present, watch))
+}
+
+fn holder(node: &Node) -> Result<Holder, TakeError> {
+    Holder::decode(&node.data).map_err(|error| TakeError::Unreadable { path: CONTROLLER, why: error.to_string() })
 }
 
 fn is_ours(node: &Node, session: &dyn Session) -> bool {

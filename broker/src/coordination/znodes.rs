@@ -6,7 +6,8 @@
 //!   /controller         Holder: the broker in the controller's seat                with its session
 //!   /brokers/ids/<id>   Presence: a broker that is there                           with its session
 //!   /meta/head          Head: where the metadata log ends                          stays
-//!   /meta/log/<seq>     Entry: one entry of the metadata log                       stays
+//!   /meta/log/<seq>     Entry: one entry of the metadata log                       until two snapshots have it
+//!   /meta/snap/<seq>/<chunk>  part of the image before entry <seq>                 until two newer ones are there
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -14,14 +15,18 @@ use sluice_cluster::Endpoint;
 use sluice_cluster::metadata::sealed::{DecodeError, seal, unseal};
 use sluice_protocol::Uuid;
 
+use super::Registering;
+
 pub(super) const CLUSTER_ID: &str = "/cluster/id";
 pub(super) const CONTROLLER: &str = "/controller";
 pub(super) const CONTROLLER_EPOCH: &str = "/controller_epoch";
 pub(super) const BROKER_IDS: &str = "/brokers/ids";
 pub(super) const META_HEAD: &str = "/meta/head";
+pub(super) const META_LOG: &str = "/meta/log";
+pub(super) const META_SNAP: &str = "/meta/snap";
 
 /// Folders that have to be there before anything else, each before what is in it.
-pub(super) const FOLDERS: [&str; 5] = ["/cluster", "/brokers", BROKER_IDS, "/meta", "/meta/log"];
+pub(super) const FOLDERS: [&str; 6] = ["/cluster", "/brokers", BROKER_IDS, "/meta", META_LOG, META_SNAP];
 
 /// Where a broker says that it is there.
 pub(super) fn broker_id(id: i32) -> String {
@@ -30,7 +35,17 @@ pub(super) fn broker_id(id: i32) -> String {
 
 /// Where an entry of the metadata log is. As wide as any number gets, so that names sort as numbers do.
 pub(super) fn entry(seq: u64) -> String {
-    format!("/meta/log/{seq:020}")
+    format!("{META_LOG}/{seq:020}")
+}
+
+/// Where the snapshot of the image before an entry is.
+pub(super) fn snapshot(seq: u64) -> String {
+    format!("{META_SNAP}/{seq:020}")
+}
+
+/// One part of it.
+pub(super) fn chunk(seq: u64, index: u32) -> String {
+    format!("{META_SNAP}/{seq:020}/{index:010}")
 }
 
 /// A broker that is there.
@@ -40,6 +55,8 @@ pub(super) struct Presence {
     uuid: [u8; 16],
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) rack: Option<String>,
+    pub(super) clean: bool,
+    pub(super) features: (u16, u16),
 }
 
 /// The broker in the controller's seat.
@@ -51,8 +68,10 @@ pub(super) struct Holder {
 }
 
 impl Presence {
-    pub(super) fn new(id: i32, uuid: Uuid, endpoints: Vec<Endpoint>, rack: Option<String>) -> Self {
-        Self { id, uuid: uuid.0, endpoints, rack }
+    /// What a broker says of itself when it registers.
+    pub(super) fn new(id: i32, uuid: Uuid, registering: &Registering) -> Self {
+        let Registering { endpoints, rack, clean, features } = registering.clone();
+        Self { id, uuid: uuid.0, endpoints, rack, clean, features }
     }
 
     pub(super) fn uuid(&self) -> Uuid {
@@ -99,13 +118,16 @@ mod tests {
     fn golden_bytes() {
         let endpoint =
             Endpoint { listener: "SSL".into(), host: "h".into(), port: 9093, security_protocol: "SSL".into() };
-        let presence = Presence::new(1, Uuid([0xaa; 16]), vec![endpoint], Some("r".into()));
-        check(&presence.encode(), "02aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa010353534c016885470353534c010172");
+        let registering =
+            Registering { endpoints: vec![endpoint], rack: Some("r".into()), clean: true, features: (1, 2) };
+        let presence = Presence::new(1, Uuid([0xaa; 16]), &registering);
+        check(&presence.encode(), "02aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa010353534c016885470353534c010172010102");
         assert_eq!(Presence::decode(&presence.encode()), Ok(presence));
         let holder = Holder::new(1, Uuid([0xaa; 16]), 7);
         check(&holder.encode(), "02aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0e");
         assert_eq!(Holder::decode(&holder.encode()), Ok(holder));
         assert_eq!(entry(42), "/meta/log/00000000000000000042");
+        assert_eq!(chunk(42, 7), "/meta/snap/00000000000000000042/0000000007");
     }
 
     /// Behind version and checksum.

@@ -290,6 +290,14 @@ impl Session for ZooKeeperSession {
         listed.or_else(|failure| failure.absent(Vec::new()))
     }
 
+    async fn children_and_watch(&self, path: &str) -> Result<(Vec<String>, Watch), ReadError> {
+        match self.call(async |client| client.list_and_watch_children(path).await).await {
+            Ok((names, watcher)) => Ok((names, watcher.changed().map(drop).boxed())),
+            Err(ReadFailure::NoNode) => Err(ReadError { why: format!("{path} is not there") }),
+            Err(ReadFailure::Other(why)) => Err(ReadError { why }),
+        }
+    }
+
     async fn sync(&self) -> Result<(), ReadError> {
         self.call(async |client| client.sync("/").await).await.or_else(|failure| failure.absent(()))
     }

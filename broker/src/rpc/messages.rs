@@ -144,7 +144,7 @@ pub(crate) struct ChangeAnswer(#[serde(with = "raw")] pub(crate) Vec<u8>);
 
 /// Why a forwarded change was not made, or may not have been.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub(crate) enum ChangeFailed {
+pub enum ChangeFailed {
     /// This broker is not the controller.
     #[error("broker is not the controller")]
     NotController {

@@ -6,30 +6,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::coordination::{
-    BrokerIdentity, CoordinationConfig, Coordinator, Metadata, Registration, Standing, StartError, SubmitError, start,
+    BrokerIdentity, CoordinationConfig, Coordinator, Metadata, Registering, Standing, StartError, SubmitError, join,
 };
 use sluice_cluster::decide::{
     AddPlugin, ConfigRules, CreateTopics, NewTopic, Placement, TooManyPartitions, TopicCreated,
 };
-use sluice_cluster::{Endpoint, PluginKinds};
+use sluice_cluster::{Endpoint, Image, PluginKinds};
 use sluice_protocol::Uuid;
 
 use crate::soon;
+use crate::switchboard::Switchboard;
 
 /// Who starts where.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) identity: BrokerIdentity,
+    pub(crate) registering: Registering,
     pub(crate) folder: std::path::PathBuf,
     pub(crate) connection_timeout: Duration,
+    /// How it reaches the others, and they it.
+    pub(crate) switchboard: Switchboard,
 }
 
 /// One that serves.
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) metadata: Metadata,
-    pub(crate) registration: Registration,
+    pub(crate) cluster_id: String,
+    id: i32,
+    switchboard: Switchboard,
 }
 
 impl Settings {
@@ -37,16 +43,20 @@ impl Settings {
     pub(crate) fn new(coordinator: &Arc<dyn Coordinator>, id: i32, folder: &Path) -> Self {
         let endpoint =
             Endpoint { listener: "SSL".into(), host: "localhost".into(), port: 9093, security_protocol: "SSL".into() };
-        let identity = BrokerIdentity {
-            id,
-            uuid: Uuid([u8::try_from(id).expect("small ids"); 16]),
-            cluster_id: None,
-            endpoints: vec![endpoint],
-            rack: None,
-            clean: true,
-        };
-        let connection_timeout = Duration::from_secs(30);
-        Self { coordinator: Arc::clone(coordinator), identity, folder: folder.to_owned(), connection_timeout }
+        let identity = BrokerIdentity { id, uuid: Uuid([u8::try_from(id).expect("small ids"); 16]), cluster_id: None };
+        Self {
+            coordinator: Arc::clone(coordinator),
+            identity,
+            registering: Registering { endpoints: vec![endpoint], rack: None, clean: true, features: (1, 1) },
+            folder: folder.to_owned(),
+            connection_timeout: Duration::from_secs(30),
+            switchboard: Switchboard::default(),
+        }
+    }
+
+    pub(crate) fn on(mut self, switchboard: &Switchboard) -> Self {
+        self.switchboard = switchboard.clone();
+        self
     }
 
     pub(crate) async fn try_start(&self) -> Result<Broker, StartError> {
@@ -55,16 +65,20 @@ impl Settings {
             connection_timeout: self.connection_timeout,
             seen_path: self.folder.join("metadata.seen"),
             linger: CoordinationConfig::LINGER,
+            peers: self.switchboard.line_of(self.identity.id),
         };
-        let started = soon("a start that succeeds or fails", start(config, self.identity.clone(), Arc::new(AnyConfig)));
-        let (metadata, registration) = started.await?;
-        Ok(Broker { metadata, registration })
+        let joining = join(config, self.identity.clone(), Arc::new(AnyConfig));
+        let (metadata, joined) = soon("a join that succeeds or fails", joining).await?;
+        self.switchboard.plug_in(self.identity.id, &metadata);
+        soon("a registration that succeeds or fails", metadata.register(self.registering.clone())).await?;
+        let (id, switchboard) = (self.identity.id, self.switchboard.clone());
+        Ok(Broker { metadata, cluster_id: joined.cluster_id, id, switchboard })
     }
 
     /// Starts, and remembers the cluster as a data folder does.
     pub(crate) async fn start(&mut self) -> Broker {
         let broker = self.try_start().await.expect("it can start");
-        self.identity.cluster_id = Some(broker.registration.cluster_id.clone());
+        self.identity.cluster_id = Some(broker.cluster_id.clone());
         broker
     }
 }
@@ -89,7 +103,18 @@ impl Broker {
 
     /// Until it serves, after whatever happened.
     pub(crate) async fn serves(&self) {
-        self.stands("it serves", |standing| *standing == Standing::Serving).await;
+        self.stands("it serves", |standing| matches!(standing, Standing::Serving { .. })).await;
+    }
+
+    /// The epoch of its present life.
+    pub(crate) fn epoch(&self) -> i64 {
+        self.metadata.broker_epoch().expect("it serves")
+    }
+
+    /// Until its image is so.
+    pub(crate) async fn knows(&self, what: &str, so: impl Fn(&Image) -> bool) {
+        let mut changed = self.metadata.changed();
+        soon(what, changed.wait_for(|_| so(&self.metadata.image()))).await.expect("it follows the log");
     }
 
     /// Until it is in doubt.
@@ -99,7 +124,13 @@ impl Broker {
 
     pub(crate) async fn stops(self) {
         soon("it stops", self.metadata.shutdown()).await;
+        self.switchboard.unplug(self.id);
         assert_eq!(*self.metadata.standing().borrow(), Standing::Stopped);
+    }
+
+    /// Ends as a crash does: nobody is told but who held a connection. Its session stays until the service ends it.
+    pub(crate) fn crashes(self) {
+        self.switchboard.unplug(self.id);
     }
 
     async fn stands(&self, what: &str, so: impl FnMut(&Standing) -> bool) {

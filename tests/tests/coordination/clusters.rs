@@ -20,7 +20,6 @@ type Case = fn(Ground) -> BoxFuture<'static, ()>;
 
 const CASES: &[(&str, Case)] = &[
     ("everything-restarts-from-the-log", |ground| restarts(ground).boxed()),
-    ("a-second-serving-broker-is-refused", |ground| second_broker(ground).boxed()),
     ("an-id-in-use-is-refused", |ground| id_in_use(ground).boxed()),
     ("a-data-folder-of-another-cluster-is-refused", |ground| other_cluster(ground).boxed()),
     ("a-data-folder-of-another-broker-is-refused", |ground| other_folder(ground).boxed()),
@@ -29,7 +28,6 @@ const CASES: &[(&str, Case)] = &[
     ("changes-that-come-together-share-an-entry", |ground| together(ground).boxed()),
     ("what-does-not-fit-is-refused-and-the-rest-goes-on", |ground| too_large(ground).boxed()),
     ("a-session-that-expires-is-followed-by-another", |ground| expires(ground).boxed()),
-    ("whoever-is-replaced-while-away-stays-away", |ground| replaced(ground).boxed()),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +51,8 @@ async fn restarts(ground: Ground) {
     let client = ground.client().await;
     let mut settings = Settings::new(&client.coordinator, 1, &ground.data("1"));
     let broker = settings.start().await;
-    let first = broker.registration.clone();
+    let (cluster_id, first) = (broker.cluster_id.clone(), broker.epoch());
+    let reign = broker.metadata.image().controller_epoch();
     broker.create_topic("orders", 3).await.unwrap();
     broker.add_plugin("select").await;
     let link = NewPluginUse { plugin: "select".into(), version: None, config: "{}".into() };
@@ -66,12 +65,8 @@ async fn restarts(ground: Ground) {
     broker.stops().await;
 
     let broker = settings.start().await;
-    let again = broker.registration.clone();
-    assert_eq!(again.cluster_id, first.cluster_id);
-    assert!(
-        again.broker_epoch > first.broker_epoch && again.controller_epoch > first.controller_epoch,
-        "{first:?} {again:?}"
-    );
+    assert_eq!(broker.cluster_id, cluster_id);
+    assert!(broker.epoch() > first && broker.metadata.image().controller_epoch() > reign);
     let after = broker.metadata.image();
     let content = |image: &Image| {
         let orders = image.topic("orders").unwrap();
@@ -83,22 +78,6 @@ async fn restarts(ground: Ground) {
     let next = broker.metadata.submit(AllocateProducerIds).await.unwrap();
     assert_eq!(next.first, block.first + block.count, "no producer id is given twice");
     broker.stops().await;
-}
-
-async fn second_broker(ground: Ground) {
-    let client = ground.client().await;
-    let first = Settings::new(&client.coordinator, 1, &ground.data("1")).start().await;
-    let other = ground.client().await;
-    let second = Settings::new(&other.coordinator, 2, &ground.data("2"));
-    let refused = second.try_start().await.unwrap_err();
-    assert_eq!(refused, StartError::Halted(Halt::AnotherServes { serving: 1 }));
-    assert_eq!(refused.to_string(), "one serving broker a cluster in this version: broker 1 is serving");
-    first.create_topic("orders", 1).await.expect("the first is not disturbed");
-    first.stops().await;
-    let second = second.try_start().await.expect("nobody else serves now");
-    let orders = second.metadata.image().topic("orders").unwrap().partitions[0].clone();
-    assert_eq!((orders.leader, orders.isr), (-1, vec![1]), "nobody leads what only the first has");
-    second.stops().await;
 }
 
 async fn id_in_use(ground: Ground) {
@@ -120,7 +99,7 @@ async fn other_cluster(ground: Ground) {
     assert_eq!(settings.try_start().await.unwrap_err(), other(None));
     assert_eq!(client.session().await.read("/cluster/id").await.unwrap(), None, "nothing is founded for it");
     let founded = Settings::new(&client.coordinator, 1, &ground.data("2")).start().await;
-    let cluster_id = founded.registration.cluster_id.clone();
+    let cluster_id = founded.cluster_id.clone();
     founded.stops().await;
     assert_eq!(settings.try_start().await.unwrap_err(), other(Some(cluster_id)));
 }
@@ -230,33 +209,6 @@ async fn expires(ground: Ground) {
     broker.create_topic("more", 1).await.unwrap();
     assert_eq!(image.topic("orders").unwrap().partitions[0].leader, 1);
     broker.stops().await;
-}
-
-/// The session of broker 1 ends while it can't be heard, broker 2 takes its place; then broker 1 is heard again.
-async fn replaced(ground: Ground) {
-    if !ground.has_line() {
-        // A client in this process is always heard.
-        return;
-    }
-    let client = ground.client().await;
-    let first = Settings::new(&client.coordinator, 1, &ground.data("1")).start().await;
-    let (_observing, observer) = ground.session().await;
-    let (_, gone) = observer.read_and_watch("/brokers/ids/1").await.unwrap();
-    let (_, unseated) = observer.read_and_watch("/controller").await.unwrap();
-    client.proxy().cut();
-    soon("its registration goes", gone).await;
-    soon("its seat goes", unseated).await;
-    let other = ground.client().await;
-    let second = Settings::new(&other.coordinator, 2, &ground.data("2")).start().await;
-    client.proxy().mend();
-    let halted = soon("it notices", first.metadata.halted()).await;
-    assert_eq!(halted, Halt::AnotherServes { serving: 2 });
-    let refused = first.create_topic("orders", 1).await.unwrap_err();
-    assert!(matches!(refused, SubmitError::Unavailable { .. }), "{refused:?}");
-    assert!(matches!(&*first.metadata.standing().borrow(), Standing::Halted(_)));
-    second.create_topic("orders", 1).await.unwrap();
-    first.stops().await;
-    second.stops().await;
 }
 
 const ENTRY_0: &str = "/meta/log/00000000000000000000";

@@ -118,6 +118,14 @@ impl Client {
         }
     }
 
+    /// Nothing more is heard from this client, nor that it has ended, as when its process is killed behind a router that is slow
+    /// to say so. In this process there is nothing to be done for it.
+    pub(crate) fn freeze(&self) {
+        if let Line::ZooKeeper(proxy) = &self.line {
+            proxy.cut();
+        }
+    }
+
     /// The way to ZooKeeper, to be cut and mended.
     pub(crate) fn proxy(&self) -> &Proxy {
         match &self.line {

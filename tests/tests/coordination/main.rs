@@ -2,15 +2,17 @@
 //! paused, cut off and restarted under a broker, and what happens to whoever should not be part of a cluster.
 //!
 //! In reading order: `ground` (where a case runs), `proxy` (what stands between a client and ZooKeeper), `promises` (the suite),
-//! `broker` (one that serves), `clusters` (cases with brokers, on both services), `outages` (ZooKeeper only).
+//! `broker` (one that serves), `switchboard` (how brokers reach each other), `clusters` (cases with one broker, on both services), `members` (with several), `outages` (ZooKeeper only).
 #![forbid(unsafe_code)]
 
 mod broker;
 mod clusters;
 mod ground;
+mod members;
 mod outages;
 mod promises;
 mod proxy;
+mod switchboard;
 
 use std::time::Duration;
 

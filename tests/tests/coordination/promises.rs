@@ -18,6 +18,7 @@ const CASES: &[(&str, Case)] = &[
     ("nodes-go-with-their-session", |ground| ephemerals(ground).boxed()),
     ("nodes-of-a-name-are-told-apart", |ground| created_rises(ground).boxed()),
     ("a-watch-fires-once-for-each-kind-of-change", |ground| watches(ground).boxed()),
+    ("a-watch-on-children-fires-as-they-come-and-go", |ground| child_watches(ground).boxed()),
     ("an-ended-session-does-nothing-more", |ground| ended(ground).boxed()),
     ("what-is-too-long-is-refused-before-it-is-sent", |ground| sizes(ground).boxed()),
     ("one-of-two-wins-the-seat-and-the-deposed-write-nothing", |ground| seat(ground).boxed()),
@@ -142,6 +143,33 @@ async fn watches(ground: Ground) {
     soon("removed", removed).await;
 
     let (_, ended) = session.read_and_watch("/a").await.unwrap();
+    session.close().await;
+    soon("the session ended", ended).await;
+}
+
+async fn child_watches(ground: Ground) {
+    let (_watching, session) = ground.session().await;
+    let (_changing, other) = ground.session().await;
+    assert!(session.children_and_watch("/a").await.is_err(), "what is not there has no children to come");
+    other.multi(vec![create("/a", b""), create("/a/stays", b"")]).await.unwrap();
+    session.sync().await.unwrap();
+    let (names, mut came) = session.children_and_watch("/a").await.unwrap();
+    assert_eq!(names, ["stays"]);
+    other.multi(vec![set("/a", b"1", 0), set("/a/stays", b"1", 0), create("/a/stays/below", b"")]).await.unwrap();
+    assert!((&mut came).now_or_never().is_none(), "no child came or went");
+    other.multi(vec![ephemeral("/a/goes", b"")]).await.unwrap();
+    soon("a child came", came).await;
+
+    let (names, replaced) = session.children_and_watch("/a").await.unwrap();
+    assert_eq!(names.len(), 2, "{names:?}");
+    other.multi(vec![delete("/a/goes", 0), ephemeral("/a/goes", b"")]).await.unwrap();
+    soon("a child was replaced", replaced).await;
+
+    let (_, went) = session.children_and_watch("/a").await.unwrap();
+    other.close().await;
+    soon("a child went with its session", went).await;
+    let (names, ended) = session.children_and_watch("/a").await.unwrap();
+    assert_eq!(names, ["stays"]);
     session.close().await;
     soon("the session ended", ended).await;
 }

@@ -84,12 +84,6 @@ pub struct RegisterBroker {
 /// Why a broker is not registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum RegisterError {
-    /// Another broker serves.
-    #[error("one serving broker a cluster in this version: broker {serving} is serving")]
-    AnotherServes {
-        /// The broker that does.
-        serving: i32,
-    },
     /// The id belongs to a broker with another data folder: this one doesn't hold what the cluster counts on.
     #[error("broker {id} has the data folder {known}, this one is {found}")]
     OtherDataFolder {
@@ -121,9 +115,6 @@ impl Change for RegisterBroker {
     /// the broker registers again and gets the rest.
     fn decide(&self, image: &Image, _: &mut Given<'_>) -> Result<Decided<()>, RegisterError> {
         let Self { id, uuid, epoch, endpoints, rack, clean } = self.clone();
-        if let Some(serving) = image.serving().map(|broker| broker.id).find(|serving| *serving != id) {
-            return Err(RegisterError::AnotherServes { serving });
-        }
         if let Some(known) = image.broker(id) {
             if known.uuid != uuid {
                 return Err(RegisterError::OtherDataFolder { id, known: known.uuid, found: uuid });
@@ -233,7 +224,6 @@ mod tests {
     #[test]
     fn brokers_that_cannot_register() {
         let mut cluster = Cluster::serving(1);
-        assert_eq!(cluster.decide(&register(2, 20)), Err(RegisterError::AnotherServes { serving: 1 }));
         let known = cluster.image.broker(1).unwrap().epoch;
         let stale = RegisterError::StaleEpoch { id: 1, epoch: known - 1, known };
         assert_eq!(cluster.decide(&register(1, known - 1)), Err(stale));

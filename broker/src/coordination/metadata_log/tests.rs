@@ -10,11 +10,12 @@ use sluice_protocol::Uuid;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use super::super::Registering;
 use super::super::coordinator::{Coordinator, Node, SessionState, Watch};
 use super::super::founding::cluster_id;
 use super::super::local::LocalStore;
-use super::super::seat::{TakeError, be_present, take};
-use super::super::znodes::Presence;
+use super::super::seat::{self, Contest, be_present};
+use super::super::znodes::{Holder, Presence};
 use super::*;
 
 /// What becomes of one multi.
@@ -81,21 +82,29 @@ async fn a_seat_taken_unheard_of_is_taken_once() {
     for fates in [&[Fate::DoneUnheard][..], &[Fate::Lost, Fate::DoneUnheard], &[Fate::Late, Fate::Done]] {
         let cluster = Cluster::new().await;
         cluster.plan(fates);
-        let seat = take(cluster.session.as_ref(), 1, UUID).await.unwrap();
+        let seat = take(cluster.session.as_ref(), 1).await;
         assert_eq!(seat, Seat { epoch: 1, epoch_version: 1 }, "{fates:?}");
-        let presence = Presence::new(1, UUID, Vec::new(), None);
+        let presence = Presence::new(1, UUID, &Registering::default());
         cluster.plan(fates);
-        let epoch = be_present(cluster.session.as_ref(), &presence).await.unwrap();
-        assert_eq!(be_present(cluster.session.as_ref(), &presence).await, Ok(epoch), "{fates:?}");
+        let epoch = be_present(cluster.session.as_ref(), &presence, None).await.unwrap();
+        assert_eq!(be_present(cluster.session.as_ref(), &presence, None).await, Ok(epoch), "{fates:?}");
     }
 }
 
 #[tokio::test]
 async fn a_seat_is_taken_from_nobody_else() {
     let cluster = Cluster::new().await;
-    take(cluster.session.as_ref(), 1, UUID).await.unwrap();
-    assert_eq!(take(cluster.session.as_ref(), 2, Uuid([2; 16])).await, Err(TakeError::Another { id: 1 }));
-    assert_eq!(take(cluster.session.as_ref(), 1, Uuid([2; 16])).await, Err(TakeError::SameId { id: 1 }));
+    let session = cluster.session.as_ref();
+    take(session, 1).await;
+    let contest = async |id: i32, deposed: Option<&Holder>| {
+        seat::contest(session, id, Uuid([u8::try_from(id).unwrap(); 16]), deposed).await.unwrap()
+    };
+    let Contest::Held(first) = contest(2, None).await else { panic!("it is held") };
+    assert_eq!((first.id, first.epoch), (1, 1));
+    let Contest::Taken(seat) = contest(2, Some(&first)).await else { panic!("its holder is gone") };
+    assert_eq!(seat, Seat { epoch: 2, epoch_version: 2 });
+    let Contest::Held(second) = contest(3, Some(&first)).await else { panic!("another has it by now") };
+    assert_eq!((second.id, second.epoch), (2, 2));
 }
 
 #[tokio::test]
@@ -165,7 +174,7 @@ impl Cluster {
     }
 
     async fn controller(&self, id: i32) -> (MetadataLog, Seat) {
-        let seat = take(self.session.as_ref(), id, UUID).await.unwrap();
+        let seat = take(self.session.as_ref(), id).await;
         let mut log = self.log().await;
         log.catch_up(Place::default()).await.unwrap();
         (log, seat)
@@ -229,6 +238,10 @@ impl Session for Fated {
         self.session.children(path).await
     }
 
+    async fn children_and_watch(&self, path: &str) -> Result<(Vec<String>, Watch), ReadError> {
+        self.session.children_and_watch(path).await
+    }
+
     async fn sync(&self) -> Result<(), ReadError> {
         self.session.sync().await
     }
@@ -244,4 +257,11 @@ fn ids(next: i64) -> Vec<MetadataRecord> {
 
 fn doubt(why: &str) -> AppendError {
     AppendError::Doubt { why: why.into() }
+}
+
+async fn take(session: &dyn Session, id: i32) -> Seat {
+    match seat::contest(session, id, UUID, None).await.unwrap() {
+        Contest::Taken(seat) => seat,
+        Contest::Held(holder) => panic!("{holder:?}"),
+    }
 }

@@ -1,69 +1,25 @@
-//! While the seat is held: changes are gathered for some milliseconds, decided one after the other on the image that the ones
-//! before them leave behind, appended together, and answered once their entry is in the log for sure.
+//! Changes become entries of the log: decided one after the other on the image that the ones before them leave behind, appended
+//! together, and answered once their entry is in the log for sure.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluice_cluster::decide::{Change, Decided, Given};
 use sluice_cluster::{Image, MetadataRecord};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
 
-use super::super::coordinator::{Session, SessionState};
-use super::super::metadata::Request;
 use super::super::metadata_log::{AppendError, ENTRY_BYTES_MAX, MetadataLog};
 use super::super::pending::{Failure, Pending, Records};
 use super::super::seat::Seat;
-use super::{Controller, Over, Stop};
+use super::{Member, Over, random_bytes};
 
-/// Changes decided together. A bound on what fails together when an append does.
-const GATHERED_MAX: usize = 256;
-
-impl Controller {
-    /// Until the session is in doubt, the seat is lost, or we are asked to stop.
-    pub(super) async fn reign(
+impl Member {
+    /// Decides, appends and answers changes that were asked for.
+    pub(super) async fn commit(
         &mut self,
-        session: &dyn Session,
         log: &mut MetadataLog,
         seat: Seat,
-    ) -> Result<Over, Stop> {
-        let mut state = session.state();
-        loop {
-            let request = tokio::select! {
-                biased;
-                () = leaves_connected(&mut state) => return Ok(Over::Doubt("the connection is lost".to_owned())),
-                request = self.requests.recv() => request,
-            };
-            let first = match request {
-                Some(Request::Change(pending)) => pending,
-                Some(Request::Stop(asked)) => return Err(Stop(Some(asked))),
-                None => return Err(Stop(None)),
-            };
-            let (gathered, stop) = self.gather(first).await;
-            let committed = self.commit(log, seat, gathered).await;
-            if let Some(stop) = stop {
-                return Err(stop);
-            }
-            if let Err(over) = committed {
-                return Ok(over);
-            }
-        }
-    }
-
-    async fn gather(&mut self, first: Box<dyn Pending>) -> (Vec<Box<dyn Pending>>, Option<Stop>) {
-        let (until, mut gathered) = (Instant::now() + self.config.linger, vec![first]);
-        while gathered.len() < GATHERED_MAX {
-            match timeout_at(until, self.requests.recv()).await {
-                Ok(Some(Request::Change(pending))) => gathered.push(pending),
-                Ok(Some(Request::Stop(asked))) => return (gathered, Some(Stop(Some(asked)))),
-                Ok(None) => return (gathered, Some(Stop(None))),
-                Err(_) => break,
-            }
-        }
-        (gathered, None)
-    }
-
-    async fn commit(&mut self, log: &mut MetadataLog, seat: Seat, gathered: Vec<Box<dyn Pending>>) -> Result<(), Over> {
+        gathered: Vec<Box<dyn Pending>>,
+    ) -> Result<(), Over> {
         let mut entry = NextEntry::on(log.image());
         let mut gathered = gathered.into_iter();
         while let Some(mut pending) = gathered.next() {
@@ -78,8 +34,9 @@ impl Controller {
                 // What was decided on the entry before stays decided: it is on top of that one in the log too.
                 let full = std::mem::replace(&mut entry, NextEntry::on(log.image()));
                 if let Err(over) = self.flush(log, seat, full).await {
-                    pending.failed(Failure::Unavailable { why: NOT_TRIED.to_owned() });
-                    gathered.for_each(|pending| pending.failed(Failure::Unavailable { why: NOT_TRIED.to_owned() }));
+                    // Not tried: another controller may make them.
+                    pending.failed(Failure::NotController);
+                    gathered.for_each(|pending| pending.failed(Failure::NotController));
                     return Err(over);
                 }
                 entry.image = log.image().clone();
@@ -89,16 +46,35 @@ impl Controller {
         self.flush(log, seat, entry).await
     }
 
+    /// One change of the controller's own, decided and appended at once.
+    pub(super) async fn change<C: Change>(
+        &mut self,
+        log: &mut MetadataLog,
+        seat: Seat,
+        change: &C,
+    ) -> Result<Result<C::Answer, C::Error>, Over> {
+        match self.given(|given| change.decide(log.image(), given)) {
+            Ok(Decided { records, answer, .. }) => {
+                if !records.is_empty() {
+                    append(log, seat, records).await.map_err(|error| error.over)?;
+                    self.publish(log)?;
+                }
+                Ok(Ok(answer))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
     async fn flush(&mut self, log: &mut MetadataLog, seat: Seat, entry: NextEntry) -> Result<(), Over> {
         let written = match append(log, seat, entry.records).await {
             // Written; if it can't be remembered here that it was, whoever asked still isn't told before it is.
             Ok(()) => self.publish(log).map_err(|over| (over, Failure::Unknown { why: "it was written".to_owned() })),
-            Err(NotWritten { why, surely: true }) => Err((Over::Doubt(why.clone()), Failure::Unavailable { why })),
-            Err(NotWritten { why, surely: false }) => Err((Over::Doubt(why.clone()), Failure::Unknown { why })),
+            Err(NotWritten { over, failure }) => Err((over, failure)),
         };
         match written {
             Ok(()) => {
-                entry.parked.into_iter().for_each(Pending::committed);
+                let next_seq = log.image().next_seq();
+                entry.parked.into_iter().for_each(|pending| pending.committed(next_seq));
                 Ok(())
             }
             Err((over, failure)) => {
@@ -110,11 +86,6 @@ impl Controller {
                 Err(over)
             }
         }
-    }
-
-    /// Decides one change of our own.
-    pub(super) fn decide<C: Change>(&self, image: &Image, change: &C) -> Result<Decided<C::Answer>, C::Error> {
-        self.given(|given| change.decide(image, given))
     }
 
     fn given<T>(&self, decide: impl FnOnce(&mut Given<'_>) -> T) -> T {
@@ -132,8 +103,6 @@ struct NextEntry {
     parked: Vec<Box<dyn Pending>>,
 }
 
-const NOT_TRIED: &str = "the change before it could not be written";
-
 impl NextEntry {
     fn on(image: &Image) -> Self {
         Self { image: image.clone(), records: Vec::new(), bytes: 0, parked: Vec::new() }
@@ -150,18 +119,28 @@ impl NextEntry {
 }
 
 /// Records are not in the log, or may not be.
-pub(super) struct NotWritten {
-    pub(super) why: String,
-    surely: bool,
+struct NotWritten {
+    over: Over,
+    /// What whoever asked is told.
+    failure: Failure,
 }
 
 /// Appends records, in several entries when they don't fit into one.
-pub(super) async fn append(log: &mut MetadataLog, seat: Seat, records: Vec<MetadataRecord>) -> Result<(), NotWritten> {
+async fn append(log: &mut MetadataLog, seat: Seat, records: Vec<MetadataRecord>) -> Result<(), NotWritten> {
     for (index, records) in entries(records).into_iter().enumerate() {
-        log.append(seat, random_nonce(), records).await.map_err(|error| {
-            let surely = index == 0 && !matches!(error, AppendError::Doubt { .. });
-            NotWritten { why: error.to_string(), surely }
-        })?;
+        let nonce = u64::from_le_bytes(random_bytes()[..8].try_into().expect("eight bytes"));
+        if let Err(error) = log.append(seat, nonce, records).await {
+            let why = error.to_string();
+            let failure = match error {
+                // A part of it is written.
+                _ if index > 0 => Failure::Unknown { why: why.clone() },
+                AppendError::Deposed => Failure::NotController,
+                AppendError::NotDone { .. } => Failure::Unavailable { why: why.clone() },
+                AppendError::Doubt { .. } => Failure::Unknown { why: why.clone() },
+            };
+            let over = if matches!(error, AppendError::Deposed) { Over::Deposed } else { Over::Doubt(why) };
+            return Err(NotWritten { over, failure });
+        }
     }
     Ok(())
 }
@@ -186,22 +165,6 @@ fn entries(records: Vec<MetadataRecord>) -> Vec<Vec<MetadataRecord>> {
 
 fn encoded_len(record: &MetadataRecord) -> usize {
     postcard::experimental::serialized_size(record).expect("a record of known length")
-}
-
-/// Resolves when the session is no longer surely ours.
-async fn leaves_connected(state: &mut watch::Receiver<SessionState>) {
-    // An error says that the session's own task is gone: no longer ours either.
-    let _ = state.wait_for(|state| *state != SessionState::Connected).await;
-}
-
-pub(super) fn random_bytes() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the kernel has randomness");
-    bytes
-}
-
-fn random_nonce() -> u64 {
-    u64::from_le_bytes(random_bytes()[..8].try_into().expect("eight bytes"))
 }
 
 #[cfg(test)]
