@@ -1,16 +1,19 @@
 # One line a target; `make` or `make help` explains them. Build output stays outside the checkout.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/sluice/target
 export SLUICE_BIN ?= $(CARGO_TARGET_DIR)/debug/sluice
-.PHONY: help demo test lint fmt bench plugins
+.PHONY: help demo test chaos lint fmt bench plugins
 
 help: ## this list
-	@awk -F ': ## ' '/^[a-z]+: ## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## real earthquakes through a gate and a view, shown in this terminal, until Ctrl-C
 	@scripts/prerequisites demo && scripts/build-plugins && cargo run --release -q -p sluice -- demo
 
 test: ## every test: real brokers, a real ZooKeeper, kcat, librdkafka, Python and Java clients
 	@scripts/prerequisites test && scripts/build-plugins && cargo test -q --workspace --no-run && cargo test --workspace
+
+chaos: ## everything that can go wrong with a cluster, mixed by SEED for MINUTES (60), and what it came to
+	@scripts/prerequisites test && cargo test -q --workspace --no-run && CHAOS_MINUTES=$(or $(MINUTES),60) CHAOS_SEED=$(SEED) cargo test -p sluice-tests --test chaos -- --nocapture
 
 lint: ## formatting, clippy with warnings as errors, and the rules of the house (tidy)
 	@cargo fmt --all --check && cargo clippy -q --workspace --all-targets -- -D warnings && cargo test -q -p sluice-tests --test tidy

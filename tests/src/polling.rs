@@ -1,4 +1,5 @@
-//! Waiting for what another process does and tells nobody: asking again and again, with a limit. The one place that does.
+//! Waiting for what another process does and tells nobody: asking again and again, with a limit. The one place where time is
+//! let pass.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +11,14 @@ pub fn poll_until<T, E>(within: Duration, mut ask: impl FnMut() -> Result<T, E>)
     let until = Instant::now() + within;
     loop {
         match ask() {
-            Err(_) if Instant::now() < until => pause(PAUSE),
+            Err(_) if Instant::now() < until => let_pass(PAUSE),
             last => return last,
         }
     }
 }
 
-/// Lets time pass.
+/// Lets time pass: between two questions, or while a fault lasts.
 #[expect(clippy::disallowed_methods, reason = "another process's state is no event that could be awaited")]
-fn pause(duration: Duration) {
+pub(crate) fn let_pass(duration: Duration) {
     std::thread::sleep(duration);
 }

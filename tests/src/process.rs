@@ -109,6 +109,11 @@ impl Process {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

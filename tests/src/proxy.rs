@@ -195,7 +195,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, clients: Clients, mut
 async fn carry(mut client: TcpStream, server: SocketAddr, who: Option<i32>, mut lines: watch::Receiver<Lines>) {
     let Ok(mut server) = TcpStream::connect(server).await else { return reset(client) };
     // Small answers are not to wait for more on our account.
-    if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
+    if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
         return reset(client);
     }
     let ended = {

@@ -100,7 +100,8 @@ impl ZooKeeper {
         self.process.as_ref().expect("it runs").signal(Signal::CONT);
     }
 
-    fn launch(&mut self) {
+    /// Starts it without waiting until it serves.
+    pub(crate) fn launch(&mut self) {
         assert!(self.process.is_none(), "it runs");
         let config = self.folder.path().join("zoo.cfg");
         let data = self.folder.path().join("data");

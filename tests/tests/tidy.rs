@@ -187,7 +187,7 @@ fn the_documents_name_only_make_targets_that_exist() {
                 before.ends_with(['`', '\n']) || before.ends_with("$ ") || before.ends_with("&& ")
             });
         commands
-            .map(|(after, _)| after.split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default())
+            .map(|(after, _)| after.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().unwrap_or_default())
             .filter(|target| !target.is_empty() && !targets.contains_key(target))
             .map(|target| format!("{path}: make {target}"))
             .collect::<Vec<_>>()
@@ -304,7 +304,7 @@ impl Tree {
                 targets.get_mut(current.expect("a recipe follows its target")).expect("it was entered").push(step);
             } else if let Some((target, _)) = line
                 .split_once(':')
-                .filter(|(target, _)| target.chars().all(|c| c.is_ascii_lowercase()) && !target.is_empty())
+                .filter(|(target, _)| target.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !target.is_empty())
             {
                 targets.entry(target).or_default();
                 current = Some(target);

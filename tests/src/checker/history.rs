@@ -35,6 +35,8 @@ pub struct History {
     pub(super) finals: BTreeMap<TopicPartition, FinalRead>,
     /// Events so far: what came before what.
     events: u64,
+    /// Acknowledgements so far.
+    stored: usize,
 }
 
 /// One call to send; its value is its place in [`History::sends`].
@@ -94,6 +96,7 @@ impl History {
         let send = &mut self.sends[value.0 as usize];
         assert!(send.ended.is_none(), "{value} has ended before");
         send.ended = Some((at, outcome));
+        self.stored += usize::from(matches!(outcome, Outcome::Stored(_)));
     }
 
     /// A consumer begins to follow a partition at an offset and will go on to the end.
@@ -113,7 +116,7 @@ impl History {
 
     /// How many records were acknowledged so far.
     pub fn stored(&self) -> usize {
-        self.sends.iter().filter(|send| matches!(send.ended, Some((_, Outcome::Stored(_))))).count()
+        self.stored
     }
 
     /// The last offset a consumer was given of a partition.

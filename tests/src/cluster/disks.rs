@@ -13,7 +13,7 @@ impl Cluster {
             let batches = stored_batches(&self.log_dir(broker), &of.topic, of.index);
             let stored = batches.iter().map(|batch| {
                 let header = &batch.header;
-                let bytes: Vec<Bytes> = batch.to_parts().into();
+                let bytes: Vec<Bytes> = batch.to_parts();
                 let next = header.base_offset + i64::from(header.last_offset_delta) + 1;
                 StoredBatch::of(header.base_offset, next, &bytes.concat())
             });

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -105,6 +106,34 @@ impl Member {
 
     pub(super) fn await_serving(&mut self) {
         self.serving = self.process().await_line(PATIENCE, Serving::parse);
+    }
+
+    /// Whether it says that it serves; not when it ends first.
+    ///
+    /// # Panics
+    /// When neither comes in time, with what it said.
+    #[track_caller]
+    pub(super) fn serves_within(&mut self, within: Duration) -> bool {
+        let Some(serving) = self.process().find_line(within, Serving::parse) else {
+            let process = self.process.as_mut().expect("it was looked at");
+            process.await_end(Duration::ZERO);
+            return false;
+        };
+        self.serving = serving;
+        true
+    }
+
+    /// Whether its process ended by itself before it served.
+    ///
+    /// # Panics
+    /// When it ended after that: nobody told it to.
+    #[track_caller]
+    pub(super) fn ended_unserved(&mut self) -> bool {
+        let Some(process) = &mut self.process else { return false };
+        let Some(status) = process.ended() else { return false };
+        let served = process.find_line(Duration::ZERO, Serving::parse).is_some();
+        assert!(!served, "broker {} ended by itself with {status}; it said:\n{}", self.id, process.said());
+        true
     }
 
     pub(super) fn kill(&mut self) {

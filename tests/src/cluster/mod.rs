@@ -8,10 +8,11 @@
 //! ended by their id, when the cluster is dropped at the latest.
 //!
 //! In reading order: `builder` (how it is set up), `member` (one broker), `links` (what is between them), `status` (what the
-//! cluster says of itself, and waiting for it), `disks` (what is in its folders).
+//! cluster says of itself, and waiting for it), `disks` (what is in its folders), `faults` (verbs for whoever does not look).
 
 mod builder;
 mod disks;
+mod faults;
 mod links;
 mod member;
 mod status;

@@ -70,7 +70,8 @@ impl Workload {
     /// Waits until the consumers that follow are where the final read ended.
     fn await_consumers(&self, ends: &[i64]) {
         let consumers = u32::try_from(self.consumers.len()).expect("consumers are few");
-        let there = poll_until(PATIENCE, || {
+        // Whoever does not get there is found by the checker, which says more.
+        let _ = poll_until(PATIENCE, || {
             let history = self.history();
             let behind = (0..consumers).any(|consumer| {
                 let mut of_each = self.partitions.iter().zip(ends);
@@ -78,8 +79,6 @@ impl Workload {
             });
             if behind { Err(()) } else { Ok(()) }
         });
-        // Whoever is not there is found by the checker, which says more.
-        drop(there);
         self.shared.consumers_stop.store(true, Ordering::Relaxed);
     }
 }
