@@ -3,7 +3,8 @@
 //! ```text
 //!   listeners bound (nobody is accepted yet: only now are the ports known)
 //!     ─> data folder locked ─> cluster joined (metadata replayed; nobody counts on us yet)
-//!     ─> logs opened and recovered ─> plugins' chains made ─> registered ─> admin API ─> connections accepted
+//!     ─> logs opened and recovered ─> plugins' chains made ─> other brokers served ─> registered
+//!     ─> admin API ─> connections accepted
 //! ```
 //! The end runs the other way: no new connections, what is in flight is answered, logs are flushed and closed, the clean
 //! marker is written, and last the session with the coordinator ends.
@@ -27,13 +28,15 @@ use crate::admin;
 use crate::api::{Api, VIEW_ANSWERS_MAX};
 use crate::config::{BrokerConfig, Kind, TopicDefaults, check_topic_config, millis, topic_key};
 use crate::coordination::{
-    self, Alone, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, Registering, StartError,
+    self, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, Registering, RpcCalls, StartError,
 };
+use crate::inter_broker::InterBroker;
 use crate::metrics::Metrics;
-use crate::net::{self, BindError, Endpoint};
+use crate::net::{self, BindError, Endpoint, ListenerName, TlsError};
 use crate::partition::{Manager, ManagerConfig, OpenAllError, PartitionConfig};
 use crate::plugins::{GateMarks, Registry, Report, Store};
 use crate::producer_ids::ProducerIds;
+use crate::rpc::{self, Handler, PeerTls, Peers, PeersConfig};
 use crate::slow;
 
 /// What every handler can reach.
@@ -74,6 +77,7 @@ pub const COMPILE_COMMAND: &str = "__compile-plugin";
 pub struct Broker {
     shared: Arc<Shared>,
     running: net::Running,
+    inter_broker: Option<net::Running>,
     admin: Option<admin::Running>,
     cluster_id: String,
     tasks: Vec<JoinHandle<()>>,
@@ -100,6 +104,9 @@ pub enum BrokerError {
     /// The plugin host.
     #[error("the plugin host: {0}")]
     Plugins(#[from] HostError),
+    /// What other brokers are to be shown.
+    #[error("the listener for other brokers: {0}")]
+    InterBroker(#[from] TlsError),
     /// The source of randomness.
     #[error("the system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -116,6 +123,20 @@ impl Broker {
         let settings = &config.settings;
         let bound = net::bind(&config.net).await?;
         let admin = admin::bind(&config).await?;
+        let (inter_broker, tls) = match &config.inter_broker {
+            Some(inter) => {
+                let tls = PeerTls::new(&inter.tls, &inter.principals, inter.verify_host_names)?;
+                (Some(rpc::bind(&inter.listener, &config.net.limits).await?), Some(tls))
+            }
+            None => (None, None),
+        };
+        let peers = Peers::new(PeersConfig {
+            node_id: settings.broker_id,
+            life: random_life()?,
+            tls,
+            connect_timeout: millis(settings.socket_connection_setup_timeout_ms),
+            frame_bytes_max: settings.socket_request_max_bytes,
+        });
         let locked = slow::in_place(|| LockedLogDir::lock(&config.log_dir))?;
         let directory_id = match locked.owner() {
             Some(owner) => owner.directory_id,
@@ -127,7 +148,7 @@ impl Broker {
                 connection_timeout: millis(settings.zookeeper_connection_timeout_ms.into()),
                 seen_path: config.log_dir.join(SEEN_FILE),
                 linger: CoordinationConfig::LINGER,
-                peers: Arc::new(Alone),
+                peers: Arc::new(RpcCalls::new(peers.clone(), ListenerName::new(&settings.inter_broker_listener_name))),
             },
             BrokerIdentity {
                 id: settings.broker_id,
@@ -137,8 +158,9 @@ impl Broker {
             Arc::new(TopicRules(config.topics.clone())),
         )
         .await?;
+        let others = inter_broker.as_ref().map(net::Bound::endpoints).unwrap_or_default();
         let registering = Registering {
-            endpoints: bound.endpoints().iter().map(registered).collect(),
+            endpoints: bound.endpoints().iter().chain(&others).map(registered).collect(),
             rack: None,
             clean: locked.was_clean(),
             features: FEATURES,
@@ -164,6 +186,8 @@ impl Broker {
         plugins.apply(&metadata.image()).await;
         let mut tasks =
             vec![tokio::spawn(Arc::clone(&partitions).follow()), tokio::spawn(Arc::clone(&plugins).follow())];
+        let inter_broker = inter_broker
+            .map(|bound| rpc::serve(bound, peers, Arc::new(InterBroker::new(metadata.clone())) as Arc<dyn Handler>));
         metadata.register(registering).await?;
         let shared = Arc::new(Shared {
             node_id: settings.broker_id,
@@ -179,7 +203,7 @@ impl Broker {
         tasks.push(tokio::spawn(Arc::clone(&partitions).keep_house(every)));
         let admin = admin.map(|bound| bound.serve(Arc::clone(&shared)));
         let running = bound.serve(Arc::new(Api::new(Arc::clone(&shared))));
-        Ok(Self { shared, running, admin, cluster_id: joined.cluster_id, tasks })
+        Ok(Self { shared, running, inter_broker, admin, cluster_id: joined.cluster_id, tasks })
     }
 
     /// How the listeners are reached.
@@ -218,6 +242,9 @@ impl Broker {
         }
         if tokio::time::timeout(LEAVE_TIME_MAX, self.shared.metadata.shutdown()).await.is_err() {
             tracing::warn!("the coordinator did not answer: this broker's session ends by itself");
+        }
+        if let Some(inter_broker) = self.inter_broker {
+            inter_broker.shut_down(grace).await;
         }
         closed.is_ok()
     }
@@ -259,6 +286,13 @@ fn random_uuid() -> Result<Uuid, getrandom::Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;
     Ok(Uuid(bytes))
+}
+
+/// Told apart from every other process of this broker.
+fn random_life() -> Result<u64, getrandom::Error> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 fn registered(endpoint: &Endpoint) -> Registered {

@@ -29,6 +29,7 @@ pub mod metadata;
 mod metadata_log;
 pub mod peer_calls;
 mod pending;
+mod rpc_calls;
 mod seat;
 mod seen;
 mod suspicion;
@@ -49,7 +50,8 @@ pub use coordinator::{Coordinator, NODE_BYTES_MAX};
 pub use local::{LocalStore, LocalStoreError};
 pub use metadata::{Metadata, Standing, SubmitError};
 pub use metadata_log::LogError;
-pub use peer_calls::{Alone, ChangeFailed, ForwardError, PeerCalls, Testimony};
+pub use peer_calls::{ChangeFailed, ForwardError, PeerCalls, Testimony};
+pub(crate) use rpc_calls::RpcCalls;
 pub use zookeeper::{ConnectString, ConnectStringError, ZooKeeper, ZooKeeperIdentity, ZooKeeperTls};
 
 /// How to take part in a cluster.

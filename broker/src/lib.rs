@@ -15,6 +15,7 @@ pub mod config;
 pub mod coordination;
 pub mod dev;
 pub mod first_party;
+mod inter_broker;
 mod metrics;
 pub mod net;
 mod partition;

@@ -116,9 +116,9 @@ impl From<BrokerError> for CliError {
             BrokerError::Admin(AdminError::Listen { .. }) => {
                 Some("who has that port? choose another in `sluice.admin.listener`, for `sluice dev` with --admin-port")
             }
-            BrokerError::Bind(BindError::Tls { .. }) | BrokerError::Admin(AdminError::Tls(_)) => {
-                Some("see: sluice config keys ssl.")
-            }
+            BrokerError::Bind(BindError::Tls { .. })
+            | BrokerError::Admin(AdminError::Tls(_))
+            | BrokerError::InterBroker(_) => Some("see: sluice config keys ssl."),
             BrokerError::LogDir(OpenError::Locked { .. }) => {
                 Some("end the other broker, or choose another folder in `log.dirs`")
             }

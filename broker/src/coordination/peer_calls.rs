@@ -67,27 +67,3 @@ pub enum Testimony {
     /// The witness says nothing.
     Silent,
 }
-
-/// A broker that speaks to no other: it has no listener for them.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Alone;
-
-#[async_trait]
-impl PeerCalls for Alone {
-    fn know(&self, _: &Image) {}
-
-    fn speak_as(&self, _: &str, _: Option<i64>) {}
-
-    async fn change(&self, controller: i32, _: u16, _: Vec<u8>, _: Duration) -> Result<Vec<u8>, ForwardError> {
-        let why = format!("broker {controller} is the controller, and this broker has no way to it");
-        Err(ForwardError::NotSent { why })
-    }
-
-    async fn gone(&self, _: i32, _: i64) {
-        std::future::pending().await
-    }
-
-    async fn ask(&self, _: i32, _: i32) -> Testimony {
-        Testimony::Silent
-    }
-}

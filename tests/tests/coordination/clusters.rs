@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use sluice::coordination::coordinator::{Change, Session};
-use sluice::coordination::{Halt, LogError, Standing, StartError, SubmitError};
+use sluice::coordination::{Halt, LogError, StartError, SubmitError};
 use sluice_cluster::decide::{
     AllocateProducerIds, CreateTopics, CreateView, NewBinding, NewPluginUse, NewTopic, Placement, RegisterError,
     SetGate,
