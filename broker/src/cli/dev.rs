@@ -85,13 +85,13 @@ pub(super) fn prepare(
     set: Vec<Entry>,
 ) -> Result<(BrokerConfig, LocalStore, Certificates), CliError> {
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let certificates = certs::ensure(&data.join("tls"), &host_name, SystemTime::now())
+    let certificates = certs::ensure(&data.join("tls"), &host_name, 1, SystemTime::now())
         .map_err(|cause| CliError::failed(format!("certificates: {cause}")))?;
     let file = |path: &Path| path.display().to_string();
     let own = [
         ("listeners", format!("SSL://127.0.0.1:{}", ports.kafka)),
         ("log.dirs", file(&data.join("log"))),
-        ("ssl.keystore.location", file(&certificates.broker)),
+        ("ssl.keystore.location", file(&certificates.brokers[0])),
         ("ssl.truststore.location", file(&certificates.ca)),
         ("ssl.client.auth", "required".to_owned()),
         ("sluice.admin.listener", format!("https://127.0.0.1:{}", ports.admin)),
@@ -210,8 +210,7 @@ mod tests {
 
     #[test]
     fn settings_to_paste() {
-        let certificates =
-            Certificates { ca: "/d/ca.pem".into(), broker: "/d/broker.pem".into(), client: "/d/client.pem".into() };
+        let certificates = Certificates { ca: "/d/ca.pem".into(), brokers: Vec::new(), client: "/d/client.pem".into() };
         let settings = Settings::new("127.0.0.1:9093", &certificates);
         assert!(settings.java.contains("ssl.keystore.type=PEM\nssl.keystore.location=/d/client.pem\n"));
         let text = introduction(

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use sluice_protocol::{
-    messages::{FetchPartition, FetchRequest, FetchTopic, PartitionData},
+    messages::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData},
     records::{Batch, BatchHeader, Chunks, HEADER_LEN, Part},
 };
 
@@ -74,26 +74,24 @@ impl Consumer {
     }
 
     /// Fetches once from every leader; empty if nothing has come for a moment. Goes on across restarts of brokers for
-    /// half a minute.
+    /// half a minute: what other leaders have is read meanwhile.
     pub async fn poll(&mut self, client: &mut Client) -> Result<Vec<Consumed>, ClientError> {
-        match self.poll_once(client).await {
-            Ok(records) => {
-                self.failing_since = None;
-                Ok(records)
-            }
+        let mut records = Vec::new();
+        match self.poll_once(client, &mut records).await {
+            Ok(()) => self.failing_since = None,
             Err(error) if error.is_retriable() => {
                 let now = Instant::now();
                 if now - *self.failing_since.get_or_insert(now) > RETRY_FOR {
                     return Err(error);
                 }
-                tokio::time::sleep(RETRY_PAUSE).await;
-                if let Ok(topic) = client.topic(&self.topic.name).await {
-                    self.topic = topic;
+                if records.is_empty() {
+                    tokio::time::sleep(RETRY_PAUSE).await;
                 }
-                Ok(Vec::new())
+                client.refresh(&mut self.topic).await;
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        Ok(records)
     }
 
     /// The offset that is read next of a partition, if it is read.
@@ -106,7 +104,8 @@ impl Consumer {
         self.positions.values().all(|position| position.end.is_some_and(|end| position.next >= end))
     }
 
-    async fn poll_once(&mut self, client: &mut Client) -> Result<Vec<Consumed>, ClientError> {
+    /// Reads what there is into `records`, which are kept, then says what failed first.
+    async fn poll_once(&mut self, client: &mut Client, records: &mut Vec<Consumed>) -> Result<(), ClientError> {
         let mut by_leader: BTreeMap<i32, Vec<FetchPartition>> = BTreeMap::new();
         for partition in &self.topic.partitions {
             let Some(position) = self.positions.get(&partition.partition) else { continue };
@@ -118,22 +117,34 @@ impl Consumer {
                 ..FetchPartition::default()
             });
         }
-        let mut records = Vec::new();
-        for (leader, partitions) in by_leader {
-            let request = FetchRequest {
-                max_wait_ms: i32::try_from(WAIT.as_millis()).unwrap_or(i32::MAX),
-                min_bytes: 1,
-                max_bytes: FETCH_BYTES_MAX,
-                topics: vec![FetchTopic { topic: self.topic.name.clone(), topic_id: self.topic.id, partitions }],
-                ..FetchRequest::default()
-            };
-            let answer = client.ask_broker(leader, &request).await?;
-            refused(format!("fetching from `{}`", self.topic.name), answer.error_code, None)?;
-            for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
-                self.take(partition, &mut records)?;
-            }
+        let request = |partitions| FetchRequest {
+            max_wait_ms: i32::try_from(WAIT.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: 1,
+            max_bytes: FETCH_BYTES_MAX,
+            topics: vec![FetchTopic { topic: self.topic.name.clone(), topic_id: self.topic.id, partitions }],
+            ..FetchRequest::default()
+        };
+        let requests: Vec<_> =
+            by_leader.into_iter().map(|(leader, partitions)| (leader, request(partitions))).collect();
+        let mut failed = Ok(());
+        for answer in client.ask_brokers(&requests).await {
+            failed = failed.and(self.take_answer(answer, records));
         }
-        Ok(records)
+        failed
+    }
+
+    fn take_answer(
+        &mut self,
+        answer: Result<FetchResponse, ClientError>,
+        records: &mut Vec<Consumed>,
+    ) -> Result<(), ClientError> {
+        let answer = answer?;
+        refused(format!("fetching from `{}`", self.topic.name), answer.error_code, None)?;
+        let mut failed = Ok(());
+        for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
+            failed = failed.and(self.take(partition, records));
+        }
+        failed
     }
 
     fn take(&mut self, partition: PartitionData, out: &mut Vec<Consumed>) -> Result<(), ClientError> {

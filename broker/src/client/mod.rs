@@ -25,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use sluice_protocol::{
     ApiKey, DecodeError, EncodeError, ErrorCode, Request, Uuid,
     messages::{MetadataRequest, MetadataRequestTopic, MetadataResponse},
@@ -187,7 +188,8 @@ pub struct Client {
     /// Addresses by broker id, from the last metadata.
     brokers: HashMap<i32, String>,
     connections: HashMap<String, Connection>,
-    bootstrap: String,
+    /// Who is asked what any broker can answer: the one that did last.
+    anybody: String,
 }
 
 /// A topic as the cluster describes it.
@@ -222,16 +224,13 @@ impl Client {
     /// Connects to the first broker of the bootstrap list that answers.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
         let tls = config.tls.as_ref().map(client_config).transpose()?;
-        let mut last = ClientError::Connect {
-            address: "no broker".to_owned(),
-            cause: io::Error::new(io::ErrorKind::InvalidInput, "the list of bootstrap servers is empty"),
-        };
+        let mut last = nobody();
         for address in &config.bootstrap {
             match Connection::open(address, tls.as_ref(), config.request_timeout).await {
                 Ok(connection) => {
-                    let bootstrap = address.clone();
-                    let connections = HashMap::from([(bootstrap.clone(), connection)]);
-                    return Ok(Self { config, tls, brokers: HashMap::new(), connections, bootstrap });
+                    let anybody = address.clone();
+                    let connections = HashMap::from([(anybody.clone(), connection)]);
+                    return Ok(Self { config, tls, brokers: HashMap::new(), connections, anybody });
                 }
                 Err(error) => last = error,
             }
@@ -239,10 +238,25 @@ impl Client {
         Err(last)
     }
 
-    /// Asks some broker.
+    /// Asks some broker: the one that answered last, or the first of the others that can be reached. Where the connection
+    /// is lost with the request under way, it is not known whether that was done; the next request goes to another broker.
     pub(crate) async fn ask<R: Request>(&mut self, request: &R) -> Result<R::Response, ClientError> {
-        let address = self.bootstrap.clone();
-        self.ask_at(&address, request).await
+        let mut last = None;
+        for address in self.addresses() {
+            match self.ask_at(&address, request).await {
+                Err(error @ ClientError::Connect { .. }) => last = Some(error),
+                Err(error @ ClientError::Lost { .. }) => {
+                    let others = self.addresses().into_iter().filter(|other| *other != address);
+                    self.anybody = others.last().unwrap_or(address);
+                    return Err(error);
+                }
+                answered => {
+                    self.anybody = address;
+                    return answered;
+                }
+            }
+        }
+        Err(last.unwrap_or_else(nobody))
     }
 
     /// Asks one broker by its id.
@@ -251,8 +265,59 @@ impl Client {
         broker: i32,
         request: &R,
     ) -> Result<R::Response, ClientError> {
-        let address = self.brokers.get(&broker).unwrap_or(&self.bootstrap).clone();
+        let address = self.address_of(broker)?;
         self.ask_at(&address, request).await
+    }
+
+    /// Asks several brokers by their ids, all at once. The answers are in the order of the requests.
+    pub(crate) async fn ask_brokers<R: Request>(
+        &mut self,
+        requests: &[(i32, R)],
+    ) -> Vec<Result<R::Response, ClientError>> {
+        let (tls, limit) = (self.tls.as_ref(), self.config.request_timeout);
+        let mut asked = Vec::with_capacity(requests.len());
+        for (broker, request) in requests {
+            let address = self.address_of(*broker);
+            let connection = address.as_ref().ok().and_then(|address| self.connections.remove(address));
+            asked.push(async move {
+                let address = address?;
+                let mut connection = match connection {
+                    Some(connection) => connection,
+                    None => Connection::open(&address, tls, limit).await?,
+                };
+                let answer = connection.call(request).await?;
+                Ok((address, connection, answer))
+            });
+        }
+        let mut answers = Vec::with_capacity(asked.len());
+        for answered in join_all(asked).await {
+            let answered: Result<_, ClientError> = answered;
+            answers.push(answered.map(|(address, connection, answer)| {
+                self.connections.insert(address, connection);
+                answer
+            }));
+        }
+        answers
+    }
+
+    /// Whom to ask what anybody can answer, the likeliest first.
+    fn addresses(&self) -> Vec<String> {
+        let mut addresses = vec![self.anybody.clone()];
+        for address in self.brokers.values().chain(&self.config.bootstrap) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
+    }
+
+    /// Where a broker is. One that the metadata did not name may still answer where the first one did.
+    fn address_of(&self, broker: i32) -> Result<String, ClientError> {
+        if broker < 0 {
+            let what = "the partition's leader".to_owned();
+            return Err(ClientError::Refused { what, code: ErrorCode::LeaderNotAvailable, message: None });
+        }
+        Ok(self.brokers.get(&broker).unwrap_or(&self.anybody).clone())
     }
 
     async fn ask_at<R: Request>(&mut self, address: &str, request: &R) -> Result<R::Response, ClientError> {
@@ -278,7 +343,14 @@ impl Client {
             allow_auto_topic_creation: create,
             ..MetadataRequest::default()
         };
-        let response = self.ask(&request).await?;
+        let mut others = self.addresses().len();
+        let response = loop {
+            match self.ask(&request).await {
+                // Asking again changes nothing, and somebody else may know.
+                Err(ClientError::Lost { .. }) if others > 1 => others -= 1,
+                answered => break answered?,
+            }
+        };
         self.brokers = response
             .brokers
             .iter()
@@ -297,6 +369,15 @@ impl Client {
     /// One topic.
     pub async fn topic(&mut self, name: &str) -> Result<TopicInfo, ClientError> {
         self.topic_or_create(name, false).await
+    }
+
+    /// Takes over who leads what now, if anybody can be asked: whoever fails asks again anyway.
+    pub(crate) async fn refresh(&mut self, topic: &mut TopicInfo) {
+        let found = self.metadata(Some(&[&topic.name]), false).await;
+        let found = found.ok().and_then(|response| response.topics.into_iter().next());
+        if let Some(found) = found.filter(|found| found.error_code.is_none()) {
+            *topic = topic_info(found);
+        }
     }
 
     /// One topic with a leader for each partition; with `create` the broker makes it if it may. Waits for what is still
@@ -324,6 +405,11 @@ impl Client {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
+}
+
+fn nobody() -> ClientError {
+    let cause = io::Error::new(io::ErrorKind::InvalidInput, "the list of bootstrap servers is empty");
+    ClientError::Connect { address: "no broker".to_owned(), cause }
 }
 
 fn topic_info(topic: sluice_protocol::messages::MetadataResponseTopic) -> TopicInfo {

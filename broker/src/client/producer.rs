@@ -54,9 +54,12 @@ impl Producer {
         let request = InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..InitProducerIdRequest::default() };
         let give_up = Instant::now() + RETRY_FOR;
         loop {
-            let answer = client.ask(&request).await?;
-            match refused("a producer id".to_owned(), answer.error_code, None) {
-                Ok(()) => {
+            // An id that was given and not heard of is nobody's.
+            let answered = client.ask(&request).await;
+            let given = answered
+                .and_then(|answer| refused("a producer id".to_owned(), answer.error_code, None).map(|()| answer));
+            match given {
+                Ok(answer) => {
                     let (producer_id, producer_epoch) = (answer.producer_id, answer.producer_epoch);
                     return Ok(Self { producer_id, producer_epoch, codec, sequences: HashMap::new() });
                 }
@@ -98,9 +101,7 @@ impl Producer {
                 Err(error) if error.is_retriable() && Instant::now() < give_up => {
                     tokio::time::sleep(RETRY_PAUSE).await;
                     // A new leader, perhaps, or the same one after a restart. If nobody can be asked, the next turn finds out.
-                    if let Ok(found) = client.topic(&topic.name).await {
-                        *topic = found;
-                    }
+                    client.refresh(topic).await;
                 }
                 Err(error) => return Err(error),
             }

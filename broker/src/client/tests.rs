@@ -27,6 +27,8 @@ struct Memory {
     log: Mutex<Vec<Batch>>,
     /// What becomes of the next produce requests; when it is empty they succeed.
     produce: Mutex<VecDeque<Fate>>,
+    /// The brokers by their ids and ports, where there are several.
+    others: Mutex<Vec<(i32, i32)>>,
     port: Mutex<i32>,
     /// The highest version of ApiVersions that it knows.
     api_versions_max: i16,
@@ -101,7 +103,7 @@ impl Memory {
         // As Kafka may: half a header of a next batch at the end.
         records.extend_from_slice(&[0; 30]);
         let partition = PartitionData {
-            partition_index: 0,
+            partition_index: wanted.partition,
             high_watermark: self.end(),
             records: vec![Part::Bytes(records.freeze())],
             ..PartitionData::default()
@@ -121,30 +123,42 @@ impl Memory {
                     .map_or(-1, |batch| batch.header.base_offset)
             }
         };
-        let partition = ListOffsetsPartitionResponse { offset, ..ListOffsetsPartitionResponse::default() };
+        let partition_index = request.topics[0].partitions[0].partition_index;
+        let partition =
+            ListOffsetsPartitionResponse { partition_index, offset, ..ListOffsetsPartitionResponse::default() };
         let topic = ListOffsetsTopicResponse { name: "t".to_owned(), partitions: vec![partition] };
         ListOffsetsResponse { topics: vec![topic], ..ListOffsetsResponse::default() }
     }
 
+    /// Broker `n` leads partition `n - 1`.
     fn metadata(&self) -> MetadataResponse {
+        let mut brokers = self.others.lock().clone();
+        if brokers.is_empty() {
+            brokers.push((1, *self.port.lock()));
+        }
+        let partition = |&(id, _): &(i32, i32)| MetadataResponsePartition {
+            partition_index: id - 1,
+            leader_id: id,
+            replica_nodes: vec![id],
+            isr_nodes: vec![id],
+            ..MetadataResponsePartition::default()
+        };
         MetadataResponse {
-            brokers: vec![MetadataResponseBroker {
-                node_id: 1,
-                host: "127.0.0.1".to_owned(),
-                port: *self.port.lock(),
-                rack: None,
-            }],
             topics: vec![MetadataResponseTopic {
                 name: Some("t".to_owned()),
                 topic_id: TOPIC_ID,
-                partitions: vec![MetadataResponsePartition {
-                    leader_id: 1,
-                    replica_nodes: vec![1],
-                    isr_nodes: vec![1],
-                    ..MetadataResponsePartition::default()
-                }],
+                partitions: brokers.iter().map(partition).collect(),
                 ..MetadataResponseTopic::default()
             }],
+            brokers: brokers
+                .into_iter()
+                .map(|(node_id, port)| MetadataResponseBroker {
+                    node_id,
+                    host: "127.0.0.1".to_owned(),
+                    port,
+                    rack: None,
+                })
+                .collect(),
             ..MetadataResponse::default()
         }
     }
@@ -203,6 +217,14 @@ impl Service for Memory {
 }
 
 async fn start(memory: Memory) -> (Arc<Memory>, Running, Client) {
+    let (memory, running) = serve(memory).await;
+    let nobody = "127.0.0.1:1".to_owned();
+    let address = format!("127.0.0.1:{}", memory.port.lock());
+    let client = Client::connect(ClientConfig::new(vec![nobody, address], None)).await.expect("connects to the second");
+    (memory, running, client)
+}
+
+async fn serve(memory: Memory) -> (Arc<Memory>, Running) {
     let listener = ListenerConfig {
         name: ListenerName::new("PLAINTEXT"),
         host: "127.0.0.1".to_owned(),
@@ -225,11 +247,7 @@ async fn start(memory: Memory) -> (Arc<Memory>, Running, Client) {
     let memory = Arc::new(memory);
     *memory.port.lock() = i32::from(address.port());
     let running = bound.serve(Arc::clone(&memory));
-    let nobody = "127.0.0.1:1".to_owned();
-    let client = Client::connect(ClientConfig::new(vec![nobody, address.to_string()], None))
-        .await
-        .expect("connects to the second");
-    (memory, running, client)
+    (memory, running)
 }
 
 fn new_record(value: &str, timestamp: i64) -> NewRecord {
@@ -339,4 +357,37 @@ async fn a_partition_that_is_not_there() {
     let mut producer = Producer::new(&mut client, Compression::None).await.expect("a producer id");
     let error = producer.send(&mut client, &mut topic, 3, &[new_record("a", 1)]).await.expect_err("no partition 3");
     assert_eq!(error.to_string(), "topic `t` has no partition 3; it has 1");
+}
+
+#[tokio::test]
+async fn one_of_two_brokers_goes_and_what_the_other_has_is_written_and_read() {
+    let (one, first) = serve(modern()).await;
+    let (two, second) = serve(modern()).await;
+    let brokers = vec![(1, *one.port.lock()), (2, *two.port.lock())];
+    *one.others.lock() = brokers.clone();
+    *two.others.lock() = brokers;
+    let address = format!("127.0.0.1:{}", one.port.lock());
+    let mut client = Client::connect(ClientConfig::new(vec![address], None)).await.expect("connects");
+    let mut topic = client.topic("t").await.expect("a topic");
+    let mut consumer = Consumer::new(&mut client, topic.clone(), &[], Start::Beginning).await.expect("positions");
+    let mut producer = Producer::new(&mut client, Compression::None).await.expect("a producer id");
+    for partition in [0, 1] {
+        producer.send(&mut client, &mut topic, partition, &[new_record("a", 1)]).await.expect("stored");
+    }
+    let mut read: Vec<i32> =
+        consumer.poll(&mut client).await.expect("records").iter().map(|record| record.partition).collect();
+    read.sort_unstable();
+    assert_eq!(read, [0, 1], "of both leaders, in one go");
+    // The one that was asked first goes, and what it was asked is known to the other.
+    first.kill().await;
+    producer.send(&mut client, &mut topic, 1, &[new_record("b", 1)]).await.expect("stored");
+    let records = consumer.poll(&mut client).await.expect("records of the one that is left");
+    assert_eq!(records.iter().map(|record| (record.partition, record.offset)).collect::<Vec<_>>(), [(1, 1)]);
+    assert_eq!(client.topic("t").await.expect("a topic").partitions.len(), 2);
+    producer.send(&mut client, &mut topic, 1, &[new_record("c", 1)]).await.expect("stored");
+    assert_eq!(consumer.poll(&mut client).await.expect("goes on").len(), 1);
+    Producer::new(&mut client, Compression::None).await.expect("another id");
+    second.kill().await;
+    let error = client.topics().await.expect_err("nobody is left");
+    assert!(matches!(error, ClientError::Connect { .. } | ClientError::Lost { .. }), "{error}");
 }

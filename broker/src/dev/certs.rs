@@ -24,8 +24,8 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude
 pub struct Certificates {
     /// The authority's certificate: what clients believe.
     pub ca: PathBuf,
-    /// The broker's key and certificate, for `ssl.keystore.location`.
-    pub broker: PathBuf,
+    /// Each broker's key and certificate, for `ssl.keystore.location`. All have the same subject: that is what makes a broker.
+    pub brokers: Vec<PathBuf>,
     /// A client's key and certificate in one file, as Java, librdkafka and OpenSSL all take it.
     pub client: PathBuf,
 }
@@ -59,12 +59,17 @@ const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Certificates are good from a little before they are made, for clients whose clock is behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 
-/// The certificates in `folder`, made or renewed where need be.
-pub fn ensure(folder: &Path, host_name: &str, now: SystemTime) -> Result<Certificates, CertificateError> {
+/// The certificates of so many brokers in `folder`, made or renewed where need be.
+pub fn ensure(
+    folder: &Path,
+    host_name: &str,
+    brokers: usize,
+    now: SystemTime,
+) -> Result<Certificates, CertificateError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
     let files = Certificates {
         ca: folder.join("ca.pem"),
-        broker: folder.join("broker.pem"),
+        brokers: (1..=brokers).map(|number| broker_file(folder, number)).collect(),
         client: folder.join("client.pem"),
     };
     let ca_key = folder.join("ca.key");
@@ -72,21 +77,73 @@ pub fn ensure(folder: &Path, host_name: &str, now: SystemTime) -> Result<Certifi
         Some(authority) => authority,
         None => {
             // Nothing an earlier authority signed is of use any more.
-            remove(&files.broker)?;
+            for number in 1.. {
+                if !remove(&broker_file(folder, number))? {
+                    break;
+                }
+            }
             remove(&files.client)?;
             make_authority(&files.ca, &ca_key, now)?
         }
     };
     let names = names(host_name);
-    if !is_good(&files.broker, &names, now)? {
-        let params = params("broker", ExtendedKeyUsagePurpose::ServerAuth, &names, now)?;
-        issue(&files.broker, params, &authority)?;
+    for broker in &files.brokers {
+        let kind = Kind { cn: "broker", names: &names, serves: true };
+        kind.ensure(broker, &authority, now)?;
     }
-    if !is_good(&files.client, &[], now)? {
-        let params = params("client", ExtendedKeyUsagePurpose::ClientAuth, &[], now)?;
-        issue(&files.client, params, &authority)?;
-    }
+    let kind = Kind { cn: "client", names: &[], serves: false };
+    kind.ensure(&files.client, &authority, now)?;
     Ok(files)
+}
+
+/// The first broker's file is the only one's where there is one.
+fn broker_file(folder: &Path, number: usize) -> PathBuf {
+    folder.join(if number == 1 { "broker.pem".to_owned() } else { format!("broker-{number}.pem") })
+}
+
+/// What a certificate is to be.
+struct Kind<'a> {
+    cn: &'a str,
+    names: &'a [String],
+    /// Brokers serve, and are each other's clients; clients only call.
+    serves: bool,
+}
+
+impl Kind<'_> {
+    fn ensure(&self, file: &Path, authority: &Authority, now: SystemTime) -> Result<(), CertificateError> {
+        if self.is_good(file, now)? { Ok(()) } else { issue(file, self.params(now)?, authority) }
+    }
+
+    fn params(&self, now: SystemTime) -> Result<CertificateParams, CertificateError> {
+        let mut params = CertificateParams::new(self.names)?;
+        params.distinguished_name = distinguished_name(self.cn);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if self.serves {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        }
+        params.use_authority_key_identifier_extension = true;
+        params.not_before = (now - CLOCK_SKEW).into();
+        params.not_after = (now + CERTIFICATE_LASTS).into();
+        Ok(params)
+    }
+
+    /// Whether a file holds a key and a certificate that lasts, has these names and may be used for this.
+    fn is_good(&self, file: &Path, now: SystemTime) -> Result<bool, CertificateError> {
+        let Some(pem) = read(file)? else { return Ok(false) };
+        let (Ok(certificate), Ok(_)) = (CertificateDer::from_pem_slice(&pem), PrivateKeyDer::from_pem_slice(&pem))
+        else {
+            return Ok(false);
+        };
+        Ok(lasts(&certificate, now) && has_names(&certificate, self.names) && self.has_purposes(&certificate))
+    }
+
+    /// Certificates that earlier releases made for brokers were good for serving only.
+    fn has_purposes(&self, certificate: &CertificateDer<'_>) -> bool {
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+        let Ok(Some(purposes)) = certificate.extended_key_usage() else { return false };
+        purposes.value.client_auth && (purposes.value.server_auth || !self.serves)
+    }
 }
 
 /// What clients on this machine may call the broker.
@@ -126,22 +183,6 @@ fn make_authority(ca: &Path, key_file: &Path, now: SystemTime) -> Result<Authori
     Ok(Issuer::new(params, key))
 }
 
-fn params(
-    cn: &str,
-    purpose: ExtendedKeyUsagePurpose,
-    names: &[String],
-    now: SystemTime,
-) -> Result<CertificateParams, CertificateError> {
-    let mut params = CertificateParams::new(names)?;
-    params.distinguished_name = distinguished_name(cn);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![purpose];
-    params.use_authority_key_identifier_extension = true;
-    params.not_before = (now - CLOCK_SKEW).into();
-    params.not_after = (now + CERTIFICATE_LASTS).into();
-    Ok(params)
-}
-
 fn distinguished_name(cn: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, "Sluice");
@@ -153,15 +194,6 @@ fn issue(file: &Path, params: CertificateParams, authority: &Authority) -> Resul
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, authority)?;
     write(file, &format!("{}{}", key.serialize_pem(), certificate.pem()))
-}
-
-/// Whether a file holds a key and a certificate that lasts and has these names.
-fn is_good(file: &Path, names: &[String], now: SystemTime) -> Result<bool, CertificateError> {
-    let Some(pem) = read(file)? else { return Ok(false) };
-    let (Ok(certificate), Ok(_)) = (CertificateDer::from_pem_slice(&pem), PrivateKeyDer::from_pem_slice(&pem)) else {
-        return Ok(false);
-    };
-    Ok(lasts(&certificate, now) && has_names(&certificate, names))
 }
 
 fn lasts(certificate: &CertificateDer<'_>, now: SystemTime) -> bool {
@@ -199,12 +231,12 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, CertificateError> {
     }
 }
 
-fn remove(file: &Path) -> Result<(), CertificateError> {
+/// Says whether it was there.
+fn remove(file: &Path) -> Result<bool, CertificateError> {
     match fs::remove_file(file) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(CertificateError::File { path: file.to_owned(), cause })
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(CertificateError::File { path: file.to_owned(), cause }),
     }
 }
 
@@ -236,7 +268,7 @@ mod tests {
     use super::*;
 
     fn contents(files: &Certificates) -> [Vec<u8>; 3] {
-        [&files.ca, &files.broker, &files.client].map(|file| fs::read(file).expect("is there"))
+        [&files.ca, &files.brokers[0], &files.client].map(|file| fs::read(file).expect("is there"))
     }
 
     #[test]
@@ -244,9 +276,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path().join("tls");
         let now = SystemTime::now();
-        let first = ensure(&folder, "machine.example", now).expect("makes them");
+        let first = ensure(&folder, "machine.example", 1, now).expect("makes them");
         let made = contents(&first);
-        assert_eq!(contents(&ensure(&folder, "machine.example", now).expect("reads them")), made);
+        assert_eq!(contents(&ensure(&folder, "machine.example", 1, now).expect("reads them")), made);
         for file in fs::read_dir(&folder).expect("is there") {
             let file = file.expect("is there");
             let mode = file.metadata().expect("is there").permissions().mode();
@@ -255,15 +287,49 @@ mod tests {
     }
 
     #[test]
+    fn more_brokers_get_certificates_of_their_own_from_the_same_authority() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let now = SystemTime::now();
+        let alone = contents(&ensure(folder.path(), "machine", 1, now).expect("makes them"));
+        let three = ensure(folder.path(), "machine", 3, now).expect("makes two more");
+        assert_eq!(contents(&three), alone);
+        let mut keys: Vec<_> = three.brokers.iter().map(|file| fs::read(file).expect("is there")).collect();
+        keys.dedup();
+        assert_eq!(keys.len(), 3);
+        // With another authority, what the first one signed for the third broker is not taken for good.
+        fs::remove_file(&three.ca).expect("removes");
+        ensure(folder.path(), "machine", 1, now).expect("makes them");
+        assert!(!three.brokers[2].exists());
+    }
+
+    #[test]
+    fn a_broker_whose_certificate_is_for_serving_only_gets_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let now = SystemTime::now();
+        let files = ensure(folder.path(), "machine", 1, now).expect("makes them");
+        let authority =
+            read_authority(&files.ca, &folder.path().join("ca.key"), now).expect("reads").expect("is there");
+        let names = names("machine");
+        let kind = Kind { cn: "broker", names: &names, serves: true };
+        assert!(kind.is_good(&files.brokers[0], now).expect("reads"));
+        let mut params = kind.params(now).expect("good names");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        issue(&files.brokers[0], params, &authority).expect("writes");
+        assert!(!kind.is_good(&files.brokers[0], now).expect("reads"));
+        ensure(folder.path(), "machine", 1, now).expect("makes another");
+        assert!(kind.is_good(&files.brokers[0], now).expect("reads"));
+    }
+
+    #[test]
     fn what_is_no_longer_good_is_made_anew() {
         let day = Duration::from_secs(24 * 3600);
         let now = SystemTime::now();
         let check = |name: &str, change: &dyn Fn(&Certificates), host: &str, later: Duration, changed: [bool; 3]| {
             let folder = tempfile::tempdir().expect("a folder");
-            let files = ensure(folder.path(), "machine", now).expect("makes them");
+            let files = ensure(folder.path(), "machine", 1, now).expect("makes them");
             let before = contents(&files);
             change(&files);
-            let after = contents(&ensure(folder.path(), host, now + later).expect("mends them"));
+            let after = contents(&ensure(folder.path(), host, 1, now + later).expect("mends them"));
             let differs = [0, 1, 2].map(|at| before[at] != after[at]);
             assert_eq!(differs, changed, "{name}: authority, broker, client");
         };
@@ -275,7 +341,7 @@ mod tests {
         check("another name", &nothing, "other", Duration::ZERO, [false, true, false]);
         check(
             "no broker",
-            &|files| fs::remove_file(&files.broker).expect("removes"),
+            &|files| fs::remove_file(&files.brokers[0]).expect("removes"),
             "machine",
             Duration::ZERO,
             [false, true, false],

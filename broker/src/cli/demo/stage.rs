@@ -112,8 +112,7 @@ mod tests {
     #[test]
     fn the_commands_to_paste_name_a_file_with_all_they_need() {
         let folder = tempfile::tempdir().expect("a folder");
-        let certificates =
-            Certificates { ca: "/d/ca.pem".into(), broker: "/d/broker.pem".into(), client: "/d/client.pem".into() };
+        let certificates = Certificates { ca: "/d/ca.pem".into(), brokers: Vec::new(), client: "/d/client.pem".into() };
         let said =
             introduction(folder.path(), &Settings::new("127.0.0.1:4093", &certificates)).expect("can be written");
         let (_, after) = said.split_once("kcat -F ").expect("a command");
