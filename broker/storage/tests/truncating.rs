@@ -4,6 +4,7 @@ mod support;
 
 use std::io;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use sluice_storage::testing::{Call, Crash, Random};
 use sluice_storage::{Log, LogConfig, ReadError};
@@ -32,8 +33,12 @@ fn settled(random: &mut Random, batches: usize) -> (Machine, Log, History) {
     (machine, log, history)
 }
 
-/// Fails every call of a truncation in turn, crashes there, and looks at what the next start finds.
-fn interrupted(truncate: impl Fn(&mut Log) -> bool, check: impl Fn(&History, &Log, bool, &str)) {
+/// Fails every call of a truncation in turn, crashes there, looks at what the next start finds, and goes on from it.
+fn interrupted(
+    truncate: impl Fn(&mut Log) -> bool,
+    check: impl Fn(&History, &Log, bool, &str),
+    go_on: impl Fn(&History, &Machine, &str),
+) {
     for call in CALLS {
         let mut passing = 0;
         loop {
@@ -52,6 +57,7 @@ fn interrupted(truncate: impl Fn(&mut Log) -> bool, check: impl Fn(&History, &Lo
                 let again = machine.after(Crash::PowerCut);
                 let (log, _) = again.try_open(config()).unwrap_or_else(|error| panic!("{what}, again: {error}"));
                 check(&history, &log, done, &format!("{what}, again"));
+                go_on(&history, &machine.after(Crash::Killed), &what);
             }
             if done {
                 break;
@@ -77,6 +83,19 @@ fn a_truncation_interrupted_anywhere_is_not_begun_or_done() {
                 assert!(there == batches || (!done && there == 20), "{what}: {there} batches, cut to {batches}");
                 history.assert_log_is(log, there, what);
             },
+            |history, machine, what| {
+                let mut random = Random::new(7);
+                let (mut log, recovery) = machine.open(config());
+                let mut history = history.clone();
+                history.truncate(history.below(recovery.log_end));
+                for _ in 0..3 {
+                    history.write(&mut random, 9);
+                }
+                log.append_replicated(&history.answer(recovery.log_end, 3, &mut random), NOW_MS).expect("appended");
+                drop(log);
+                let (log, _) = machine.after(Crash::Killed).open(config());
+                history.assert_log_is(&log, history.len(), &format!("{what}, written to and killed"));
+            },
         );
     }
 }
@@ -94,6 +113,13 @@ fn a_new_start_interrupted_anywhere_is_not_begun_or_done() {
                 }
                 assert_eq!((reader.log_start_offset(), reader.log_end_offset()), (offset, offset), "{what}");
                 assert_eq!((reader.latest_epoch(), reader.known_high_watermark()), (None, offset), "{what}");
+            },
+            |_, machine, what| {
+                let (mut log, recovery) = machine.open(config());
+                support::append(&mut log, &support::batch(0, 2), 9).expect("appended");
+                drop(log);
+                let (log, _) = machine.after(Crash::Killed).open(config());
+                assert_eq!(log.reader().log_end_offset(), recovery.log_end + 2, "{what}, written to and killed");
             },
         );
     }
@@ -120,6 +146,41 @@ fn what_was_truncated_does_not_come_back_between_what_is_written_in_its_place() 
             assert!(there >= kept, "{what}");
             history.assert_log_is(&log, there, &what);
         }
+    }
+}
+
+#[test]
+fn what_was_written_down_at_a_clean_end_is_not_taken_for_what_took_its_place() {
+    for seed in 0..100 {
+        let mut random = Random::new(seed);
+        let (machine, log, mut history) = settled(&mut random, 18 + (seed % 5) as usize);
+        log.close_clean().expect("closed");
+        machine.dir.mark_clean().expect("marked");
+        let machine = machine.after(Crash::Killed);
+        let (mut log, recovery) = machine.open(config());
+        assert!(recovery.clean);
+        let kept = history.len() - 1 - random.below(3);
+        log.truncate_to(history.end_of(kept), NOW_MS).expect("cut");
+        history.truncate(kept);
+        // Just as far as before, so that nothing but what is in it tells the one log from the other.
+        while history.end() != recovery.log_end {
+            history.truncate(kept);
+            while history.end() < recovery.log_end {
+                history.write(&mut random, 9);
+            }
+        }
+        log.append_replicated(&history.answer(log.reader().log_end_offset(), 20, &mut random), NOW_MS)
+            .expect("appended");
+        for crash in (0..8).map(|i| Crash::Torn(seed * 8 + i)) {
+            let what = format!("seed {seed}, {crash:?}");
+            let (log, recovery) = machine.after(crash).open(config());
+            history.assert_log_is(&log, history.below(recovery.log_end), &what);
+        }
+        log.close_clean().expect("closed");
+        machine.dir.mark_clean().expect("marked");
+        let (log, recovery) = machine.after(Crash::Killed).open(config());
+        assert!(recovery.clean);
+        history.assert_log_is(&log, history.len(), &format!("seed {seed}, closed again"));
     }
 }
 
@@ -188,6 +249,26 @@ fn a_flush_in_flight_says_nothing_of_what_is_written_after_a_truncation() {
 }
 
 #[test]
+fn nothing_is_synced_between_a_truncation_announced_and_done() {
+    let mut random = Random::new(13);
+    let (machine, mut log, mut history) = settled(&mut random, 20);
+    history.write(&mut random, 9);
+    log.append_replicated(&history.answer(history.end_of(20), 1, &mut random), NOW_MS).expect("appended");
+    let reader = log.reader();
+    let (handle, (wake, woken)) = (log.flush_handle(), waker(&log));
+    machine.disk.hold_syncs(true);
+    let cut = history.end_of(18);
+    let thread = std::thread::spawn(move || log.truncate_to(cut, NOW_MS).map(|end| (end, log)));
+    machine.disk.await_held_syncs(1);
+    machine.dir.flusher().request(&handle, wake);
+    let told = woken.recv_timeout(Duration::from_secs(20));
+    machine.disk.hold_syncs(false);
+    assert_eq!(told, Ok(Ok(history.end_of(20))), "told at once of what was durable: there is nothing to wait for");
+    let (end, log) = thread.join().expect("no panic").expect("cut");
+    assert_eq!((end, reader.durable_offset(), log.reader().log_end_offset()), (cut, cut, cut));
+}
+
+#[test]
 fn windows_are_right_wherever_a_log_is_cut_though_retention_took_their_batches() {
     for kept in 12..=20 {
         let mut random = Random::new(10);
@@ -223,6 +304,13 @@ fn a_high_watermark_is_known_after_a_restart_and_never_beyond_the_log() {
     log.append_replicated(&history.answer(history.end_of(12), 8, &mut random), NOW_MS).expect("appended");
     machine.flush(&log).expect("durable");
     assert_eq!(known(&machine.after(Crash::PowerCut)), history.end_of(12));
+    // The same where no announcement was needed.
+    log.reader().note_high_watermark(history.end());
+    machine.dir.checkpoint().expect("written down");
+    log.truncate_to(history.end_of(19), NOW_MS).expect("cut");
+    log.append_replicated(&history.answer(history.end_of(19), 1, &mut random), NOW_MS).expect("appended");
+    machine.flush(&log).expect("durable");
+    assert_eq!(known(&machine.after(Crash::PowerCut)), history.end_of(19));
     log.start_at(500).expect("emptied");
     assert_eq!(log.known_high_watermark(), 500, "KAFKA-3978: after a full truncation");
     assert_eq!(known(&machine.after(Crash::Killed)), 500);
