@@ -28,7 +28,8 @@ use crate::admin;
 use crate::api::{Api, VIEW_ANSWERS_MAX};
 use crate::config::{BrokerConfig, Kind, TopicDefaults, check_topic_config, millis, topic_key};
 use crate::coordination::{
-    self, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, Registering, RpcCalls, StartError,
+    self, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, Registering, RpcCalls, SnapshotEvery,
+    StartError,
 };
 use crate::inter_broker::InterBroker;
 use crate::metrics::Metrics;
@@ -148,6 +149,7 @@ impl Broker {
                 connection_timeout: millis(settings.zookeeper_connection_timeout_ms.into()),
                 seen_path: config.log_dir.join(SEEN_FILE),
                 linger: CoordinationConfig::LINGER,
+                snapshot_every: SnapshotEvery::default(),
                 peers: Arc::new(RpcCalls::new(peers.clone(), ListenerName::new(&settings.inter_broker_listener_name))),
             },
             BrokerIdentity {

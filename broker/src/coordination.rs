@@ -4,7 +4,8 @@
 //! In reading order:
 //! - [`coordinator`]: what is needed of a coordination service; [`zookeeper`] and [`local`] are two.
 //! - `znodes`: every node we keep there. `founding`: the first of them.
-//! - `seat`: who may write. `metadata_log`: what is written, and that it never goes back (`seen`).
+//! - `seat`: who may write. `metadata_log`: what is written, and that it never goes back (`seen`). `snapshots`: so that it doesn't
+//!   grow for ever.
 //! - `member`: the one task that does all of it, over and over as sessions come and go. `suspicion`: who is gone.
 //! - [`metadata`]: the handle that the rest of the broker holds. `forward`: a change on its way to the controller, and
 //!   [`peer_calls`]: how it gets there.
@@ -32,6 +33,7 @@ mod pending;
 mod rpc_calls;
 mod seat;
 mod seen;
+mod snapshots;
 mod suspicion;
 mod znodes;
 pub mod zookeeper;
@@ -52,6 +54,7 @@ pub use metadata::{Metadata, Standing, SubmitError};
 pub use metadata_log::LogError;
 pub use peer_calls::{ChangeFailed, ForwardError, PeerCalls, Testimony};
 pub(crate) use rpc_calls::RpcCalls;
+pub use snapshots::SnapshotEvery;
 pub use zookeeper::{ConnectString, ConnectStringError, ZooKeeper, ZooKeeperIdentity, ZooKeeperTls};
 
 /// How to take part in a cluster.
@@ -65,6 +68,8 @@ pub struct CoordinationConfig {
     pub seen_path: PathBuf,
     /// How long a change waits for others to share its entry: [`CoordinationConfig::LINGER`] unless there is a reason.
     pub linger: Duration,
+    /// How often the log is replaced by a snapshot: [`SnapshotEvery::default`] unless there is a reason.
+    pub snapshot_every: SnapshotEvery,
     /// The way to the other brokers.
     pub peers: Arc<dyn PeerCalls>,
 }

@@ -14,6 +14,7 @@
 
 mod accession;
 mod commit;
+mod compact;
 mod follow;
 mod join;
 mod presence;
@@ -187,7 +188,7 @@ impl Member {
             self.join(session.as_ref(), &mut log).await?;
             loop {
                 let accession = self.follow(session.as_ref(), &mut log).await?;
-                match self.reign(session.as_ref(), &mut log, accession).await {
+                match self.reign(&session, &mut log, accession).await {
                     Over::Deposed => info!("another broker is the controller now"),
                     over => return Err(over),
                 }

@@ -4,18 +4,22 @@
 //! is unknown the log itself is asked: our entry is there, and it was done; it isn't, and the same bytes are sent again, so that
 //! a late original collides with them; another's is there, and we are no longer the controller.
 //!
+//! A reading begins with the snapshot that the head names (`snapshots`) where this broker is new, or so far behind that its next
+//! entry is gone.
+//!
 //! Whoever replays stops for good when the log isn't the one it has seen: shorter, or with another history.
 
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
-use sluice_cluster::metadata::batch::{ApplyError, Entry, Hash, Head};
+use sluice_cluster::metadata::batch::{ApplyError, Entry, Hash, Head, SnapshotAt};
 use sluice_cluster::metadata::sealed::DecodeError;
 use sluice_cluster::{Image, MetadataRecord};
 
 use super::coordinator::{Change, Lifetime, NODE_BYTES_MAX, Node, ReadError, Session, Watch, WriteError};
 use super::seat::Seat;
 use super::seen::Place;
+use super::snapshots::{self, Grown, ReadSnapshotError};
 use super::znodes::{CONTROLLER_EPOCH, META_HEAD, entry};
 
 /// Bytes of records in one entry: what a write may have, less the head that goes with it and the entry's own frame.
@@ -34,6 +38,14 @@ pub(super) struct MetadataLog {
     image: Image,
     head: Head,
     head_version: i32,
+    /// Since the snapshot that the head names.
+    grown: Grown,
+}
+
+/// What a reading of the log has come to so far.
+struct Replayed {
+    image: Image,
+    grown: Grown,
 }
 
 /// The log is not the one this broker has seen.
@@ -52,6 +64,14 @@ pub enum LogError {
         seq: u64,
         /// Where the head is.
         next_seq: u64,
+    },
+    /// The snapshot that the head names can't be used.
+    #[error("the snapshot of the metadata before entry {seq}: {why}")]
+    Snapshot {
+        /// The first entry that is not in it.
+        seq: u64,
+        /// Why not.
+        why: String,
     },
     /// An entry doesn't follow.
     #[error(transparent)]
@@ -99,7 +119,7 @@ pub(super) enum AppendError {
 impl MetadataLog {
     /// The log behind `image`, which may be empty. Reads nothing yet.
     pub(super) fn new(session: Arc<dyn Session>, image: Image) -> Self {
-        Self { session, image, head: Head::default(), head_version: 0 }
+        Self { session, image, head: Head::default(), head_version: 0, grown: Grown::default() }
     }
 
     pub(super) fn image(&self) -> &Image {
@@ -134,25 +154,100 @@ impl MetadataLog {
                 return Err(went_back(place, head.next_seq, head.hash).into());
             }
         }
-        let session = &self.session;
-        let mut entries = stream::iter(known.next_seq..head.next_seq)
-            .map(|seq| async move { (seq, session.read(&entry(seq)).await) })
-            .buffered(READS_IN_FLIGHT);
-        let mut image = self.image.clone();
-        while let Some((seq, read)) = entries.next().await {
-            let node = read?.ok_or(LogError::MissingEntry { seq, next_seq: head.next_seq })?;
-            image = image.after(&node.data).map_err(LogError::Apply)?;
-            if image.next_seq() == seen.next_seq && image.hash() != seen.hash {
-                return Err(went_back(seen, image.next_seq(), image.hash()).into());
+        let is_same_snapshot = head.snapshot == self.head.snapshot;
+        let mut replayed =
+            Replayed { image: self.image.clone(), grown: if is_same_snapshot { self.grown } else { Grown::default() } };
+        if let Some(at) = head.snapshot.filter(|_| known.next_seq == 0) {
+            replayed = self.load(at, node.version, seen).await?;
+        }
+        if let Err(error) = self.read_entries(&mut replayed, &head, seen).await {
+            let CatchUpError::Log(LogError::MissingEntry { seq, .. }) = error else { return Err(error) };
+            match head.snapshot.filter(|at| at.next_seq > seq) {
+                Some(at) => replayed = self.load(at, node.version, seen).await?,
+                None => return Err(self.unless_moved_on(node.version, error).await?),
+            }
+            if let Err(error) = self.read_entries(&mut replayed, &head, seen).await {
+                return Err(self.unless_moved_on(node.version, error).await?);
             }
         }
-        drop(entries);
+        let Replayed { image, grown } = replayed;
         if image.hash() != head.hash {
             let place = Place { next_seq: image.next_seq(), hash: image.hash() };
             return Err(went_back(place, head.next_seq, head.hash).into());
         }
-        (self.image, self.head, self.head_version) = (image, head, node.version);
+        (self.image, self.head, self.head_version, self.grown) = (image, head, node.version, grown);
         Ok(())
+    }
+
+    async fn read_entries(&self, replayed: &mut Replayed, head: &Head, seen: Place) -> Result<(), CatchUpError> {
+        let session = &self.session;
+        let mut entries = stream::iter(replayed.image.next_seq()..head.next_seq)
+            .map(|seq| async move { (seq, session.read(&entry(seq)).await) })
+            .buffered(READS_IN_FLIGHT);
+        while let Some((seq, read)) = entries.next().await {
+            let node = read?.ok_or(LogError::MissingEntry { seq, next_seq: head.next_seq })?;
+            replayed.image = replayed.image.after(&node.data).map_err(LogError::Apply)?;
+            if head.snapshot.is_none_or(|at| seq >= at.next_seq) {
+                replayed.grown.add(node.data.len());
+            }
+            passes(&replayed.image, seen)?;
+        }
+        Ok(())
+    }
+
+    async fn load(&self, at: SnapshotAt, head_version: i32, seen: Place) -> Result<Replayed, CatchUpError> {
+        match snapshots::read(self.session.as_ref(), at).await {
+            Ok(image) => {
+                passes(&image, seen)?;
+                Ok(Replayed { image, grown: Grown::default() })
+            }
+            Err(ReadSnapshotError::Unavailable(error)) => Err(error.into()),
+            Err(error) => {
+                let error = LogError::Snapshot { seq: at.next_seq, why: error.to_string() };
+                Err(self.unless_moved_on(head_version, error.into()).await?)
+            }
+        }
+    }
+
+    /// What is wrong with the log, unless it only is no longer where its head was when this reading began: then it is worth
+    /// another one.
+    async fn unless_moved_on(&self, head_version: i32, error: CatchUpError) -> Result<CatchUpError, ReadError> {
+        self.session.sync().await?;
+        let head = self.session.read(META_HEAD).await?;
+        let moved_on = head.is_some_and(|head| head.version != head_version);
+        Ok(if moved_on { ReadError { why: "the metadata log moved on meanwhile".to_owned() }.into() } else { error })
+    }
+
+    /// What was added since the snapshot that the head names.
+    pub(super) fn grown(&self) -> Grown {
+        self.grown
+    }
+
+    /// A snapshot is made of the image as it is now.
+    pub(super) fn begin_to_count_anew(&mut self) {
+        self.grown = Grown::default();
+    }
+
+    /// Has the head name a snapshot that was written.
+    pub(super) async fn name_snapshot(&mut self, seat: Seat, at: SnapshotAt) -> Result<(), AppendError> {
+        let head = Head { snapshot: Some(at), ..self.head };
+        let changes = vec![
+            Change::Check { path: CONTROLLER_EPOCH.to_owned(), version: seat.epoch_version },
+            Change::Set { path: META_HEAD.to_owned(), data: head.encode(), version: self.head_version },
+        ];
+        match self.session.multi(changes).await {
+            Ok(()) => {
+                self.head = head;
+                self.head_version += 1;
+                Ok(())
+            }
+            Err(WriteError::Refused { .. }) => Err(AppendError::Deposed),
+            Err(error @ (WriteError::NotConnected | WriteError::TooLarge { .. })) => {
+                Err(AppendError::NotDone { why: error.to_string() })
+            }
+            // Where the head is now is found out with the next seat.
+            Err(WriteError::OutcomeUnknown { why }) => Err(AppendError::Doubt { why }),
+        }
     }
 
     /// Adds one entry and replays it.
@@ -173,6 +268,7 @@ impl MetadataLog {
             Change::Set { path: META_HEAD.to_owned(), data: head.encode(), version: self.head_version },
         ];
         self.write(seq, &bytes, changes).await?;
+        self.grown.add(bytes.len());
         (self.image, self.head) = (after, head);
         self.head_version += 1;
         Ok(())
@@ -205,6 +301,14 @@ impl MetadataLog {
         }
         Err(AppendError::Doubt { why: unknown.unwrap_or_default() })
     }
+}
+
+/// The image is where this broker has been before, or elsewhere in the log.
+fn passes(image: &Image, seen: Place) -> Result<(), LogError> {
+    if image.next_seq() == seen.next_seq && image.hash() != seen.hash {
+        return Err(went_back(seen, image.next_seq(), image.hash()));
+    }
+    Ok(())
 }
 
 fn went_back(seen: Place, found_seq: u64, found_hash: Hash) -> LogError {

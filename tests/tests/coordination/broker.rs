@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::coordination::{
-    BrokerIdentity, CoordinationConfig, Coordinator, Metadata, Registering, Standing, StartError, SubmitError, join,
+    BrokerIdentity, CoordinationConfig, Coordinator, Metadata, Registering, SnapshotEvery, Standing, StartError,
+    SubmitError, join,
 };
 use sluice_cluster::decide::{
     AddPlugin, ConfigRules, CreateTopics, NewTopic, Placement, TooManyPartitions, TopicCreated,
@@ -25,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) registering: Registering,
     pub(crate) folder: std::path::PathBuf,
     pub(crate) connection_timeout: Duration,
+    pub(crate) snapshot_every: SnapshotEvery,
     /// How it reaches the others, and they it.
     pub(crate) switchboard: Switchboard,
 }
@@ -50,6 +52,7 @@ impl Settings {
             registering: Registering { endpoints: vec![endpoint], rack: None, clean: true, features: (1, 1) },
             folder: folder.to_owned(),
             connection_timeout: Duration::from_secs(30),
+            snapshot_every: SnapshotEvery::default(),
             switchboard: Switchboard::default(),
         }
     }
@@ -65,6 +68,7 @@ impl Settings {
             connection_timeout: self.connection_timeout,
             seen_path: self.folder.join("metadata.seen"),
             linger: CoordinationConfig::LINGER,
+            snapshot_every: self.snapshot_every,
             peers: self.switchboard.line_of(self.identity.id),
         };
         let joining = join(config, self.identity.clone(), Arc::new(AnyConfig));

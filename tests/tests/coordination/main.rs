@@ -2,11 +2,13 @@
 //! paused, cut off and restarted under a broker, and what happens to whoever should not be part of a cluster.
 //!
 //! In reading order: `ground` (where a case runs), `proxy` (what stands between a client and ZooKeeper), `promises` (the suite),
-//! `broker` (one that serves), `switchboard` (how brokers reach each other), `clusters` (cases with one broker, on both services), `members` (with several), `outages` (ZooKeeper only).
+//! `broker` (one that serves), `switchboard` (how brokers reach each other), `clusters` (cases with one broker, on both services),
+//! `members` (with several), `compaction` (the log replaced by snapshots), `outages` (ZooKeeper only).
 #![forbid(unsafe_code)]
 
 mod broker;
 mod clusters;
+mod compaction;
 mod ground;
 mod members;
 mod outages;

@@ -4,6 +4,7 @@
 //! comes the next change.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -13,6 +14,7 @@ use super::super::metadata_log::MetadataLog;
 use super::super::pending::Pending;
 use super::super::seat;
 use super::super::suspicion::Gone;
+use super::compact::Compaction;
 use super::follow::{Accession, at, fired};
 use super::{CONNECTION_LOST, Member, Over, leaves_connected};
 
@@ -21,7 +23,12 @@ const GATHERED_MAX: usize = 256;
 
 impl Member {
     /// Until the session is in doubt, the seat is lost, or we are asked to stop.
-    pub(super) async fn reign(&mut self, session: &dyn Session, log: &mut MetadataLog, accession: Accession) -> Over {
+    pub(super) async fn reign(
+        &mut self,
+        session: &Arc<dyn Session>,
+        log: &mut MetadataLog,
+        accession: Accession,
+    ) -> Over {
         let over: Result<std::convert::Infallible, Over> = self.try_reign(session, log, accession).await;
         self.told.seat.send_replace(SeatView::default());
         self.suspicions.only(&BTreeSet::new());
@@ -33,12 +40,14 @@ impl Member {
 
     async fn try_reign(
         &mut self,
-        session: &dyn Session,
+        session: &Arc<dyn Session>,
         log: &mut MetadataLog,
         accession: Accession,
     ) -> Result<std::convert::Infallible, Over> {
         let Accession { seat, gone } = accession;
         let mut state = session.state();
+        let shared = session;
+        let session = session.as_ref();
         let (held, watch) = self.connected(session, seat::look(session)).await?;
         if !held.is_some_and(|held| held.ours && held.holder.epoch == seat.epoch) {
             return Err(Over::Deposed);
@@ -49,6 +58,7 @@ impl Member {
             self.fence(log, seat, gone).await?;
         }
         let mut brokers: Option<Watch> = None;
+        let mut compaction = Compaction::new(Arc::clone(shared), seat, self.config.snapshot_every);
         loop {
             if brokers.is_none() {
                 brokers = Some(self.attend(session, log, seat).await?);
@@ -59,6 +69,7 @@ impl Member {
             if self.presence.is_news() {
                 continue;
             }
+            compaction.begin_if_due(log);
             let renewal = self.presence.renewal().filter(|_| must_wait);
             tokio::select! {
                 biased;
@@ -66,6 +77,7 @@ impl Member {
                 () = fired(&mut throne) => return Err(Over::Deposed),
                 gone = self.suspicions.next() => self.fence(log, seat, gone).await?,
                 () = fired(&mut brokers) => {}
+                step = compaction.finished() => compaction.go_on(log, step).await?,
                 () = at(renewal) => {}
                 request = self.requests.recv() => match request {
                     Some(Request::Change(first)) => {
