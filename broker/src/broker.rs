@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sluice_cluster::decide::ConfigRules;
-use sluice_cluster::{Endpoint as Registered, Topic};
+use sluice_cluster::{Endpoint as Registered, FeatureLevels, Topic};
 use sluice_plugin_host::{Host, HostConfig, HostError};
 use sluice_protocol::Uuid;
 use sluice_protocol::records::TimestampType;
@@ -165,7 +165,7 @@ impl Broker {
             endpoints: bound.endpoints().iter().chain(&others).map(registered).collect(),
             rack: None,
             clean: locked.was_clean(),
-            features: FEATURES,
+            features: FeatureLevels::OURS,
         };
         let identity = Identity {
             cluster_id: joined.cluster_id.clone(),
@@ -273,9 +273,6 @@ const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Where the data folder remembers how far the metadata log was seen.
 const SEEN_FILE: &str = "metadata-seen";
 
-/// The lowest and the highest feature level of the cluster that this version understands.
-const FEATURES: (u16, u16) = (1, 1);
-
 /// Where the data folder keeps plugins' compiled code: a cache, it can be deleted at any time.
 const COMPILED_FOLDER: &str = "compiled-plugins";
 
@@ -368,5 +365,16 @@ impl ConfigRules for TopicRules {
 
     fn value(&self, configs: &BTreeMap<String, String>, name: &str) -> Option<String> {
         configs.get(name).map(String::as_str).or_else(|| self.0.get(name)).map(str::to_owned)
+    }
+
+    fn check_broker(&self, name: &str, value: &str) -> Result<(), String> {
+        // Rates in bytes a second, which is what there is to change about a broker while it moves replicas.
+        match name {
+            "leader.replication.throttled.rate" | "follower.replication.throttled.rate" => match value.parse::<u64>() {
+                Ok(rate) if rate > 0 => Ok(()),
+                _ => Err(format!("it has to be a whole number from 1, and `{value}` is not")),
+            },
+            _ => Err("it cannot be changed while brokers run".to_owned()),
+        }
     }
 }

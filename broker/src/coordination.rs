@@ -44,8 +44,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_cluster::Endpoint;
 use sluice_cluster::decide::{ConfigRules, RegisterError, SeatError};
+use sluice_cluster::{Endpoint, FeatureLevels};
 use sluice_protocol::Uuid;
 
 pub use coordinator::{Coordinator, NODE_BYTES_MAX};
@@ -99,8 +99,8 @@ pub struct Registering {
     pub rack: Option<String>,
     /// The last life of this data folder ended in order.
     pub clean: bool,
-    /// The lowest and the highest feature level that it understands.
-    pub features: (u16, u16),
+    /// The feature levels that it can work at.
+    pub features: FeatureLevels,
 }
 
 /// This broker has read what the cluster knows of itself.

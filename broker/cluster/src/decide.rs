@@ -4,18 +4,26 @@
 //! One file a subject. A decision's error is its own small enum, with data in it; which error code a client sees is picked where
 //! the client is answered.
 
+mod alter_partition;
 mod bindings;
-mod brokers;
+mod broker_configs;
 mod changed;
 mod configs;
 mod create_partitions;
+mod features;
+mod fencing;
 mod gates;
 mod name;
+mod partition_change;
 mod placement;
 mod plan;
 mod plugins;
+mod preferred;
 mod producer_ids;
 mod reassign;
+mod recover;
+mod registration;
+mod seat;
 mod topics;
 mod views;
 
@@ -23,17 +31,24 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
+pub use alter_partition::{AlterPartition, AlterPartitionError, StaleBrokerEpoch};
 pub use bindings::{As, BindingError, Limit, LimitOutOfRange, NewBinding, NewPluginUse};
-pub use brokers::{FenceAbsent, RegisterBroker, RegisterError, SeatError, TakeSeat};
+pub use broker_configs::{AlterBrokerConfigs, AlterBrokerConfigsError};
 pub use configs::{AlterConfigsError, AlterTopicConfigs, ConfigChange, ConfigRules, InvalidConfig};
 pub use create_partitions::{CreatePartitions, CreatePartitionsError, MorePartitions};
+pub use features::{FeatureLevelError, SetFeatureLevel};
+pub use fencing::{FenceAbsent, FenceBroker, ShutDownBroker, ShutDownError, ShuttingDown};
 pub use gates::{GateError, RemoveGate, SetGate};
 pub use name::{NAME_LENGTH_MAX, NameError, check_name};
 pub use placement::{INTERNAL_REPLICAS_MAX, Placement, PlacementError};
 pub use plan::{BrokerLoad, Move, PartitionSizes, Plan};
 pub use plugins::{AddPlugin, AddPluginError, PLUGIN_NAME_LENGTH_MAX, PluginAdded, RemovePlugin, RemovePluginError};
+pub use preferred::leaders_to_return;
 pub use producer_ids::{AllocateProducerIds, ProducerIdBlock, ProducerIdsExhausted};
 pub use reassign::{AlterReassignments, ReassignError, reassignments};
+pub use recover::{Recover, RecoverError};
+pub use registration::{RegisterBroker, RegisterError, UnregisterBroker, UnregisterError};
+pub use seat::{SeatError, TakeSeat};
 pub use topics::{
     CreateTopicError, CreateTopics, DeleteTopicError, DeleteTopics, NewTopic, SourceKind, TooManyPartitions,
     TopicCreated, TopicRef,

@@ -18,7 +18,7 @@ pub mod partition;
 pub mod throttle;
 
 pub use metadata::{
-    Binding, BrokerRegistration, Endpoint, Image, MetadataRecord, OnError, PartitionRegistration, Plugin, PluginKinds,
-    PluginLimits, PluginUse, Source, Topic, View,
+    Binding, BrokerRegistration, Endpoint, FeatureLevels, Image, MetadataRecord, OnError, PartitionRegistration,
+    Plugin, PluginKinds, PluginLimits, PluginUse, Source, Topic, View,
 };
 pub use partition::Leader;

@@ -12,4 +12,4 @@ pub mod snapshot;
 pub use binding::{Binding, OnError, PluginKinds, PluginLimits, PluginUse};
 pub use image::{BrokerRegistration, Image, Plugin, ReplayError, Source, Topic, View};
 pub(crate) use names::fold;
-pub use record::{Endpoint, MetadataRecord, PartitionRegistration};
+pub use record::{BrokerRecord, Endpoint, FeatureLevels, MetadataRecord, PartitionRegistration};

@@ -11,8 +11,8 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use sluice_cluster::Endpoint;
 use sluice_cluster::metadata::sealed::{DecodeError, seal, unseal};
+use sluice_cluster::{Endpoint, FeatureLevels};
 use sluice_protocol::Uuid;
 
 use super::Registering;
@@ -56,7 +56,7 @@ pub(super) struct Presence {
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) rack: Option<String>,
     pub(super) clean: bool,
-    pub(super) features: (u16, u16),
+    pub(super) features: FeatureLevels,
 }
 
 /// The broker in the controller's seat.
@@ -118,8 +118,12 @@ mod tests {
     fn golden_bytes() {
         let endpoint =
             Endpoint { listener: "SSL".into(), host: "h".into(), port: 9093, security_protocol: "SSL".into() };
-        let registering =
-            Registering { endpoints: vec![endpoint], rack: Some("r".into()), clean: true, features: (1, 2) };
+        let registering = Registering {
+            endpoints: vec![endpoint],
+            rack: Some("r".into()),
+            clean: true,
+            features: FeatureLevels { lowest: 1, highest: 2 },
+        };
         let presence = Presence::new(1, Uuid([0xaa; 16]), &registering);
         check(&presence.encode(), "02aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa010353534c016885470353534c010172010102");
         assert_eq!(Presence::decode(&presence.encode()), Ok(presence));

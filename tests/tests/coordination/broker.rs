@@ -12,7 +12,7 @@ use sluice::coordination::{
 use sluice_cluster::decide::{
     AddPlugin, ConfigRules, CreateTopics, NewTopic, Placement, TooManyPartitions, TopicCreated,
 };
-use sluice_cluster::{Endpoint, Image, PluginKinds};
+use sluice_cluster::{Endpoint, FeatureLevels, Image, PluginKinds};
 use sluice_protocol::Uuid;
 
 use crate::soon;
@@ -49,7 +49,12 @@ impl Settings {
         Self {
             coordinator: Arc::clone(coordinator),
             identity,
-            registering: Registering { endpoints: vec![endpoint], rack: None, clean: true, features: (1, 1) },
+            registering: Registering {
+                endpoints: vec![endpoint],
+                rack: None,
+                clean: true,
+                features: FeatureLevels::OURS,
+            },
             folder: folder.to_owned(),
             connection_timeout: Duration::from_secs(30),
             snapshot_every: SnapshotEvery::default(),
@@ -155,5 +160,9 @@ impl ConfigRules for AnyConfig {
 
     fn value(&self, configs: &BTreeMap<String, String>, name: &str) -> Option<String> {
         configs.get(name).cloned()
+    }
+
+    fn check_broker(&self, _: &str, _: &str) -> Result<(), String> {
+        Ok(())
     }
 }

@@ -19,6 +19,9 @@ pub trait ConfigRules: Send + Sync {
     /// The value in force for a topic that has set `configs`: its own, else the broker's default. Nothing for a config that
     /// there is not.
     fn value(&self, configs: &BTreeMap<String, String>, name: &str) -> Option<String>;
+
+    /// Whether a broker's config can be changed while it runs and the value is one it can have; else why not.
+    fn check_broker(&self, name: &str, value: &str) -> Result<(), String>;
 }
 
 /// A config that can't be set so.

@@ -1,18 +1,19 @@
 //! A cluster for the tests of decisions: every change that is decided is replayed at once, through bytes, as a broker would.
 
 mod brokers;
+mod lives;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use sluice_protocol::Uuid;
-
 use super::{
     AddPlugin, Change, ConfigRules, CreateTopics, CreateView, Given, NewBinding, NewPluginUse, NewTopic, Placement,
-    RegisterBroker, TakeSeat,
+    TakeSeat,
 };
 use crate::metadata::batch::Entry;
-use crate::metadata::{Image, OnError, PluginKinds, PluginLimits};
+use crate::metadata::{FeatureLevels, Image, OnError, PluginKinds, PluginLimits};
+
+pub(super) use lives::register;
 
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
@@ -25,15 +26,8 @@ impl Cluster {
     /// With one broker of that id.
     pub(super) fn serving(id: i32) -> Self {
         let mut cluster = Self::default();
-        cluster.done(&TakeSeat { id, epoch: 1, cluster_id: "test".into() });
-        cluster.done(&RegisterBroker {
-            id,
-            uuid: Uuid([1; 16]),
-            epoch: 10,
-            endpoints: Vec::new(),
-            rack: None,
-            clean: true,
-        });
+        cluster.done(&TakeSeat { id, epoch: 1, cluster_id: "test".into(), features: FeatureLevels::OURS });
+        cluster.done(&register(id, 10));
         cluster
     }
 
@@ -157,5 +151,14 @@ impl ConfigRules for Rules {
             _ => return None,
         };
         Some(configs.get(name).map_or(default, String::as_str).to_owned())
+    }
+
+    fn check_broker(&self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "leader.replication.throttled.rate" => {
+                value.parse::<i64>().map(drop).map_err(|_| format!("{value:?} is not a number"))
+            }
+            _ => Err("there is no such config".to_owned()),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Which brokers hold the partitions of a new topic, and who leads after a broker came or went.
+//! Which brokers hold the partitions of a new topic.
 //! Free functions over registrations; tables test them.
 
 pub(super) mod spread;
@@ -131,8 +131,8 @@ pub(super) fn places(image: &Image) -> Vec<Place<'_>> {
 }
 
 /// Whether the broker is being emptied.
-pub(super) fn is_draining(_image: &Image, _broker: i32) -> bool {
-    false
+pub(super) fn is_draining(image: &Image, broker: i32) -> bool {
+    image.broker(broker).is_some_and(|broker| broker.draining)
 }
 
 /// The partitions of a new topic, or more of one that has `from` already.
@@ -238,63 +238,7 @@ pub(super) fn check_replicas(
 
 /// Whether the broker is counted on.
 pub(super) fn is_active(image: &Image, broker: i32) -> bool {
-    image.broker(broker).is_some_and(|broker| !broker.fenced)
-}
-
-/// The partition after broker `id` is no longer counted on, if that changes anything: the first replica in sync that serves
-/// leads. The last member of the ISR stays in it, since nobody else holds what it holds.
-pub(super) fn without(
-    partition: &PartitionRegistration,
-    id: i32,
-    serving: &BTreeSet<i32>,
-) -> Option<PartitionRegistration> {
-    let mut after = partition.clone();
-    if after.isr.len() > 1 {
-        after.isr.retain(|member| *member != id);
-    }
-    if after.leader == id {
-        elect(&mut after, serving);
-    }
-    changed(partition, after)
-}
-
-/// The partition after broker `id` began a new life, if that changes anything. What it led it leads in a new epoch: its log may
-/// have lost its tail, and readers recognise that by the epoch (KIP-320). One that ended uncleanly leaves the ISR while there
-/// is anybody else in it.
-pub(super) fn with(
-    partition: &PartitionRegistration,
-    id: i32,
-    clean: bool,
-    serving: &BTreeSet<i32>,
-) -> Option<PartitionRegistration> {
-    if !partition.replicas.contains(&id) {
-        return None;
-    }
-    let mut after = partition.clone();
-    if !clean && after.isr.len() > 1 {
-        after.isr.retain(|member| *member != id);
-    }
-    if after.leader == id || after.leader == PartitionRegistration::NO_LEADER {
-        elect(&mut after, serving);
-    }
-    changed(partition, after)
-}
-
-fn elect(partition: &mut PartitionRegistration, serving: &BTreeSet<i32>) {
-    let eligible =
-        partition.replicas.iter().find(|replica| partition.isr.contains(replica) && serving.contains(replica));
-    let leader = eligible.copied().unwrap_or(PartitionRegistration::NO_LEADER);
-    if leader != PartitionRegistration::NO_LEADER || partition.leader != leader {
-        partition.leader_epoch += 1;
-    }
-    partition.leader = leader;
-}
-
-fn changed(before: &PartitionRegistration, mut after: PartitionRegistration) -> Option<PartitionRegistration> {
-    (*before != after).then(|| {
-        after.partition_epoch += 1;
-        after
-    })
+    image.is_active(broker)
 }
 
 #[cfg(test)]
@@ -352,43 +296,6 @@ mod tests {
         let expected = PartitionRegistration { leader: 2, isr: vec![2], ..PartitionRegistration::new(vec![1, 2]) };
         assert_eq!(place(&[1, 2]), Ok(vec![expected]), "who is away is not in sync");
         assert_eq!(place(&[1]), Err(PlacementError::NoneServing { partition: 0 }));
-    }
-
-    #[test]
-    fn a_broker_goes() {
-        let check = |what: &str, isr: &[i32], leader: i32, serving: &[i32], expected: Option<(&[i32], i32, i32)>| {
-            let after = without(&partition(isr, leader), 1, &serving.iter().copied().collect());
-            let seen = after.as_ref().map(|after| (after.isr.as_slice(), after.leader, after.leader_epoch));
-            assert_eq!(seen, expected, "{what}");
-            assert!(
-                after.is_none_or(|after| after.partition_epoch == 1),
-                "{what}: every change raises the partition epoch"
-            );
-        };
-        check("the leader, another is in sync", &[1, 2], 1, &[2], Some((&[2], 2, 1)));
-        check("the leader, nobody in sync serves", &[1, 2], 1, &[], Some((&[2], -1, 1)));
-        check("the only one in sync", &[1], 1, &[2], Some((&[1], -1, 1)));
-        check("a follower", &[1, 2], 2, &[2], Some((&[2], 2, 0)));
-        check("one out of sync", &[2], 2, &[2], None);
-    }
-
-    #[test]
-    fn a_broker_comes_back() {
-        let check = |what: &str, isr: &[i32], leader: i32, clean: bool, expected: Option<(&[i32], i32, i32)>| {
-            let after = with(&partition(isr, leader), 1, clean, &[1].into());
-            assert_eq!(
-                after.as_ref().map(|after| (after.isr.as_slice(), after.leader, after.leader_epoch)),
-                expected,
-                "{what}"
-            );
-        };
-        check("the last in sync leads again", &[1], -1, true, Some((&[1], 1, 1)));
-        check("so it does when it was never missed", &[1], 1, true, Some((&[1], 1, 1)));
-        check("and uncleanly, since nobody else holds more", &[1], 1, false, Some((&[1], 1, 1)));
-        check("uncleanly with others in sync it waits to catch up", &[1, 2], -1, false, Some((&[2], -1, 0)));
-        check("a follower is nobody's leader", &[1, 2], 2, true, None);
-        let elsewhere = PartitionRegistration::new(vec![5]);
-        assert_eq!(with(&elsewhere, 1, true, &[1].into()), None, "a partition it has no part in");
     }
 
     fn image_of(brokers: &[i32]) -> Image {

@@ -16,19 +16,44 @@ use sluice_protocol::Uuid;
 use super::batch::Hash;
 use super::binding::{Binding, PluginKinds};
 use super::names::{Named, Names};
-use super::record::{BrokerRecord, PartitionRegistration};
+use super::record::{Endpoint, FeatureLevels, PartitionRegistration};
 
 pub use replay::ReplayError;
 
-/// A broker as last registered.
-pub type BrokerRegistration = BrokerRecord;
+/// A broker as last registered, and what became of it since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerRegistration {
+    /// `broker.id`.
+    pub id: i32,
+    /// Of the data folder: tells a broker that came back from another one with its number.
+    pub uuid: Uuid,
+    /// Of this life of it: rises with every registration (KIP-380).
+    pub epoch: i64,
+    /// Where clients and brokers reach it.
+    pub endpoints: Vec<Endpoint>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// It ended its life before this one in order.
+    pub clean: bool,
+    /// Not counted on, and this life of it never again.
+    pub fenced: bool,
+    /// About to end.
+    pub shutting_down: bool,
+    /// Being emptied, in this life and those to come.
+    pub draining: bool,
+    /// The feature levels it can work at.
+    pub features: FeatureLevels,
+}
 
 /// Everything the cluster knows of itself, at one place in the metadata log.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Image {
     cluster_id: Option<Arc<str>>,
     controller: Option<(i32, i32)>,
+    feature_level: Option<u16>,
     brokers: Arc<BTreeMap<i32, Arc<BrokerRegistration>>>,
+    /// What is set for all brokers is under no id.
+    broker_configs: Arc<BTreeMap<Option<i32>, BTreeMap<String, String>>>,
     names: Arc<Names>,
     topics: Arc<BTreeMap<Uuid, Arc<Topic>>>,
     views: Arc<BTreeMap<Uuid, Arc<View>>>,
@@ -245,7 +270,38 @@ impl Image {
         self.brokers.values()
     }
 
-    /// Brokers that may lead and be counted on, by id.
+    /// Whether a broker may join an ISR and be elected: it is registered, not fenced, and not about to end.
+    #[must_use]
+    pub fn is_active(&self, id: i32) -> bool {
+        self.broker(id).is_some_and(|broker| broker.is_active())
+    }
+
+    /// The epoch of a broker that [is active](Self::is_active).
+    #[must_use]
+    pub fn active_epoch(&self, id: i32) -> Option<i64> {
+        self.broker(id).filter(|broker| broker.is_active()).map(|broker| broker.epoch)
+    }
+
+    /// The feature level the cluster works at.
+    #[must_use]
+    pub fn feature_level(&self) -> u16 {
+        self.feature_level.unwrap_or(FeatureLevels::FIRST.lowest)
+    }
+
+    /// The configs set for one broker, or with no id those set for all.
+    #[must_use]
+    pub fn broker_configs(&self, id: Option<i32>) -> Option<&BTreeMap<String, String>> {
+        self.broker_configs.get(&id)
+    }
+
+    /// A config of a broker as it was set while the cluster ran: its own, else the one for all. None means as it was started.
+    #[must_use]
+    pub fn broker_config(&self, id: i32, name: &str) -> Option<&str> {
+        let set = |id| self.broker_configs(id).and_then(|configs| configs.get(name));
+        set(Some(id)).or_else(|| set(None)).map(String::as_str)
+    }
+
+    /// Brokers that are not fenced, by id.
     pub fn serving(&self) -> impl Iterator<Item = &Arc<BrokerRegistration>> {
         self.brokers.values().filter(|broker| !broker.fenced)
     }
@@ -279,6 +335,14 @@ impl Image {
             Named::Topic(id) => self.topics.get(&id).map(Source::Topic),
             Named::View(id) => self.views.get(&id).map(Source::View),
         }
+    }
+}
+
+impl BrokerRegistration {
+    /// It may join an ISR and be elected.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !self.fenced && !self.shutting_down
     }
 }
 

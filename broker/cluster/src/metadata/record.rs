@@ -3,6 +3,7 @@
 //! Every variant's bytes are kept in the tests beside this file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
@@ -130,6 +131,95 @@ pub enum MetadataRecord {
         /// The highest revision ever given.
         last: u64,
     },
+    /// A broker is about to end: it leads on where nobody else can, and joins nothing any more. Ignored unless `epoch` is the
+    /// registered one.
+    BrokerShuttingDown {
+        /// The broker.
+        id: i32,
+        /// The life of it that is meant.
+        epoch: i64,
+    },
+    /// A broker is being emptied, or no longer. It stays so over all its lives.
+    BrokerDraining {
+        /// The broker.
+        id: i32,
+        /// Whether it is.
+        draining: bool,
+    },
+    /// A broker is gone for good: nothing is known of it any more.
+    BrokerUnregistered {
+        /// The broker.
+        id: i32,
+    },
+    /// The feature levels a registered broker can work at. Ignored unless `epoch` is the registered one.
+    BrokerFeatures {
+        /// The broker.
+        id: i32,
+        /// The life of it that is meant.
+        epoch: i64,
+        /// The levels.
+        features: FeatureLevels,
+    },
+    /// The level the cluster works at from here on: no record of a higher one comes before.
+    FeatureLevel {
+        /// The level.
+        level: u16,
+    },
+    /// A broker's config was set, or with no value taken back to its default.
+    BrokerConfig {
+        /// The broker; none: all that have not set it themselves.
+        broker: Option<i32>,
+        /// The config's name.
+        name: String,
+        /// The value as text.
+        value: Option<String>,
+    },
+}
+
+impl MetadataRecord {
+    /// The feature level that has this record: a broker of a lower one can't read it. Level 1 is what the first version with
+    /// several brokers can read.
+    #[must_use]
+    pub fn feature_level(&self) -> u16 {
+        match self {
+            Self::BrokerConfig { .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Feature levels, from the lowest to the highest: those a broker can work at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureLevels {
+    /// The lowest.
+    pub lowest: u16,
+    /// The highest.
+    pub highest: u16,
+}
+
+impl FeatureLevels {
+    /// The first there was: what a broker works at that says nothing of it.
+    pub const FIRST: Self = Self { lowest: 1, highest: 1 };
+    /// What this version can work at.
+    pub const OURS: Self = Self { lowest: 1, highest: 2 };
+
+    /// Whether that level is one of them.
+    #[must_use]
+    pub fn has(self, level: u16) -> bool {
+        (self.lowest..=self.highest).contains(&level)
+    }
+}
+
+impl Default for FeatureLevels {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
+impl fmt::Display for FeatureLevels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.lowest, self.highest)
+    }
 }
 
 /// What a broker says of itself when it registers.

@@ -360,9 +360,13 @@ impl Leader {
         let (log_end, lag) = (self.log.log_end, self.rules.replica_lag_time_max_ms);
         let wanted = self.followers.iter().filter_map(|(replica, progress)| {
             let epoch = brokers(*replica)?;
-            let stays = self.isr.contains(replica) && progress.is_caught_up(log_end, now_ms, lag);
-            let is_this_life = progress.broker_epoch.is_none_or(|known| known == epoch);
-            (is_this_life && (stays || self.may_join(progress, epoch))).then_some((*replica, epoch))
+            let is_in_sync = if self.isr.contains(replica) {
+                progress.broker_epoch.is_none_or(|known| known == epoch)
+            } else {
+                self.may_join(progress, epoch)
+            };
+            // Asked of those that would join too: who fell behind has all below a high watermark that didn't move since.
+            (is_in_sync && progress.is_caught_up(log_end, now_ms, lag)).then_some((*replica, epoch))
         });
         let mut isr: Vec<(i32, i64)> = std::iter::once(own).chain(wanted).collect();
         isr.sort_unstable();

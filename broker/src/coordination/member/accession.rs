@@ -24,7 +24,8 @@ impl Member {
         self.connected(session, log.catch_up(self.seen.place())).await?;
         self.publish(log)?;
         let cluster_id = self.identity.cluster_id.clone().unwrap_or_default();
-        let take = TakeSeat { id: self.identity.id, epoch: seat.epoch, cluster_id };
+        let features = self.presence.features();
+        let take = TakeSeat { id: self.identity.id, epoch: seat.epoch, cluster_id, features };
         self.change(log, seat, &take).await?.map_err(|error| Over::Halt(Halt::Seat(error)))?;
         info!("broker {} is the controller, epoch {}", self.identity.id, seat.epoch);
         Ok(())
@@ -53,6 +54,7 @@ impl Member {
                 endpoints: presence.endpoints,
                 rack: presence.rack,
                 clean: presence.clean,
+                features: presence.features,
             };
             match self.change(log, seat, &register).await? {
                 Ok(()) => {

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use sluice_cluster::Image;
 use sluice_cluster::decide::{Change as _, Given, RegisterBroker};
+use sluice_cluster::{FeatureLevels, Image};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -55,6 +55,11 @@ impl Presence {
     /// From now on this broker wants to be registered.
     pub(super) fn ask(&mut self, registering: Registering, reply: oneshot::Sender<Result<i64, StartError>>) {
         (self.registering, self.reply, self.is_news) = (Some(registering), Some(reply), true);
+    }
+
+    /// What this broker can work at: whoever takes the seat wants to be registered.
+    pub(super) fn features(&self) -> FeatureLevels {
+        self.registering.as_ref().map_or(FeatureLevels::OURS, |registering| registering.features)
     }
 
     /// Whether it was asked for while something else was waited for.
@@ -134,9 +139,9 @@ impl Member {
 
     /// What the controller would refuse is said here, to whoever can do something about it.
     fn check_registration(&self, image: &Image, registering: &Registering) -> Result<(), Over> {
-        let Registering { endpoints, rack, clean, .. } = registering.clone();
+        let Registering { endpoints, rack, clean, features } = registering.clone();
         let (id, uuid, epoch) = (self.identity.id, self.identity.uuid, i64::MAX);
-        let register = RegisterBroker { id, uuid, epoch, endpoints, rack, clean };
+        let register = RegisterBroker { id, uuid, epoch, endpoints, rack, clean, features };
         let mut given = Given { now_ms: 0, random: &mut random_bytes, configs: self.rules.as_ref() };
         register.decide(image, &mut given).map(drop).map_err(|error| Over::Halt(Halt::Register(error)))
     }

@@ -8,8 +8,8 @@ use sluice_protocol::Uuid;
 
 use super::super::batch::Hash;
 use super::super::names::Named;
-use super::super::record::{MetadataRecord, PartitionRegistration};
-use super::{Image, Plugin, Topic, View};
+use super::super::record::{BrokerRecord, FeatureLevels, MetadataRecord, PartitionRegistration};
+use super::{BrokerRegistration, Image, Plugin, Topic, View};
 
 /// The record doesn't fit the image: the log is not the one that led here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,14 @@ pub enum ReplayError {
         /// What the record says.
         found: i64,
     },
+    /// The cluster does not work at the feature level that has this record.
+    #[error("a record of feature level {found} while the cluster works at level {known}")]
+    FeatureLevel {
+        /// The level of the cluster.
+        known: u16,
+        /// The level of the record.
+        found: u16,
+    },
     /// The record is about a plugin or a broker that is not there.
     #[error("no {what} {name}")]
     NoSuch {
@@ -73,14 +81,43 @@ impl Image {
 
     /// Applies one record. After an error the image is to be thrown away: part of its batch is in it.
     pub fn replay(&mut self, record: &MetadataRecord) -> Result<(), ReplayError> {
+        let (known, found) = (self.feature_level(), record.feature_level());
+        if found > known {
+            return Err(ReplayError::FeatureLevel { known, found });
+        }
         match record {
             MetadataRecord::Cluster { cluster_id } => self.replay_cluster(cluster_id),
             MetadataRecord::ControllerElected { id, epoch } => self.replay_controller(*id, *epoch),
             MetadataRecord::BrokerRegistered(broker) => {
-                Arc::make_mut(&mut self.brokers).insert(broker.id, Arc::new(broker.clone()));
+                self.replay_registered(broker.clone());
                 Ok(())
             }
-            MetadataRecord::BrokerFenced { id, epoch } => self.replay_fenced(*id, *epoch),
+            MetadataRecord::BrokerFenced { id, epoch } => {
+                self.replay_life(*id, Some(*epoch), |broker| broker.fenced = true)
+            }
+            MetadataRecord::BrokerShuttingDown { id, epoch } => {
+                self.replay_life(*id, Some(*epoch), |broker| broker.shutting_down = true)
+            }
+            MetadataRecord::BrokerFeatures { id, epoch, features } => {
+                self.replay_life(*id, Some(*epoch), |broker| broker.features = *features)
+            }
+            MetadataRecord::BrokerDraining { id, draining } => {
+                self.replay_life(*id, None, |broker| broker.draining = *draining)
+            }
+            MetadataRecord::BrokerUnregistered { id } => {
+                Arc::make_mut(&mut self.brokers).remove(id).ok_or_else(|| no_broker(*id))?;
+                Arc::make_mut(&mut self.broker_configs).remove(&Some(*id));
+                Ok(())
+            }
+            MetadataRecord::FeatureLevel { level } => {
+                rises("the feature level", self.feature_level().into(), (*level).into())?;
+                self.feature_level = Some(*level);
+                Ok(())
+            }
+            MetadataRecord::BrokerConfig { broker, name, value } => {
+                self.replay_broker_config(*broker, name, value.as_deref());
+                Ok(())
+            }
             MetadataRecord::Topic { id, name, internal, configs } => self.replay_topic(*id, name, *internal, configs),
             MetadataRecord::Partitions { topic, partitions } => self.replay_partitions(*topic, partitions),
             MetadataRecord::TopicConfig { topic, name, value } => {
@@ -162,7 +199,14 @@ impl Image {
         let mut records = Vec::new();
         records.extend(self.cluster_id().map(|id| MetadataRecord::Cluster { cluster_id: id.to_owned() }));
         records.extend(self.controller.map(|(id, epoch)| MetadataRecord::ControllerElected { id, epoch }));
-        records.extend(self.brokers().map(|broker| MetadataRecord::BrokerRegistered(broker.as_ref().clone())));
+        records.extend(self.feature_level.map(|level| MetadataRecord::FeatureLevel { level }));
+        self.brokers().for_each(|broker| records.extend(broker_records(broker)));
+        for (broker, configs) in self.broker_configs.iter() {
+            records.extend(configs.iter().map(|(name, value)| {
+                let (name, value) = (name.clone(), Some(value.clone()));
+                MetadataRecord::BrokerConfig { broker: *broker, name, value }
+            }));
+        }
         for plugin in self.plugins() {
             let Plugin { name, version, digest, size, kinds, at_ms } = plugin.as_ref().clone();
             records.push(MetadataRecord::Plugin { name, version, digest, size, kinds, at_ms });
@@ -207,14 +251,47 @@ impl Image {
         Ok(())
     }
 
-    fn replay_fenced(&mut self, id: i32, epoch: i64) -> Result<(), ReplayError> {
-        let broker = Arc::make_mut(&mut self.brokers)
-            .get_mut(&id)
-            .ok_or_else(|| ReplayError::NoSuch { what: "broker", name: id.to_string() })?;
-        if broker.epoch == epoch {
-            Arc::make_mut(broker).fenced = true;
+    fn replay_registered(&mut self, record: BrokerRecord) {
+        let BrokerRecord { id, uuid, epoch, endpoints, rack, clean, fenced } = record;
+        let broker = BrokerRegistration {
+            id,
+            uuid,
+            epoch,
+            endpoints,
+            rack,
+            clean,
+            fenced,
+            shutting_down: false,
+            draining: self.broker(id).is_some_and(|known| known.draining),
+            features: FeatureLevels::FIRST,
+        };
+        Arc::make_mut(&mut self.brokers).insert(id, Arc::new(broker));
+    }
+
+    /// Changes a registered broker; with an epoch, only in that life of it.
+    fn replay_life(
+        &mut self,
+        id: i32,
+        epoch: Option<i64>,
+        change: impl FnOnce(&mut BrokerRegistration),
+    ) -> Result<(), ReplayError> {
+        let broker = Arc::make_mut(&mut self.brokers).get_mut(&id).ok_or_else(|| no_broker(id))?;
+        if epoch.is_none_or(|epoch| epoch == broker.epoch) {
+            change(Arc::make_mut(broker));
         }
         Ok(())
+    }
+
+    fn replay_broker_config(&mut self, broker: Option<i32>, name: &str, value: Option<&str>) {
+        let all = Arc::make_mut(&mut self.broker_configs);
+        let configs = all.entry(broker).or_default();
+        match value {
+            Some(value) => configs.insert(name.to_owned(), value.to_owned()),
+            None => configs.remove(name),
+        };
+        if configs.is_empty() {
+            all.remove(&broker);
+        }
     }
 
     fn replay_topic(
@@ -244,7 +321,15 @@ impl Image {
             let gap = ReplayError::PartitionGap { topic, partition: *partition, known: known.len() };
             let index = usize::try_from(*partition).map_err(|_| gap.clone())?;
             match index.cmp(&known.len()) {
-                Ordering::Less => known[index] = registration.clone(),
+                Ordering::Less => {
+                    rises("a leader epoch", known[index].leader_epoch.into(), registration.leader_epoch.into())?;
+                    rises(
+                        "a partition epoch",
+                        known[index].partition_epoch.into(),
+                        registration.partition_epoch.into(),
+                    )?;
+                    known[index] = registration.clone();
+                }
                 Ordering::Equal => known.push(registration.clone()),
                 Ordering::Greater => return Err(gap),
             }
@@ -262,6 +347,27 @@ impl Image {
         Arc::make_mut(&mut self.views).insert(view.id, Arc::new(view));
         Ok(())
     }
+}
+
+/// A broker as records: its registration, and what became of it since.
+fn broker_records(broker: &BrokerRegistration) -> Vec<MetadataRecord> {
+    let BrokerRegistration { id, uuid, epoch, endpoints, rack, clean, fenced, shutting_down, draining, features } =
+        broker.clone();
+    let mut records = vec![
+        MetadataRecord::BrokerRegistered(BrokerRecord { id, uuid, epoch, endpoints, rack, clean, fenced }),
+        MetadataRecord::BrokerFeatures { id, epoch, features },
+    ];
+    if shutting_down {
+        records.push(MetadataRecord::BrokerShuttingDown { id, epoch });
+    }
+    if draining {
+        records.push(MetadataRecord::BrokerDraining { id, draining });
+    }
+    records
+}
+
+fn no_broker(id: i32) -> ReplayError {
+    ReplayError::NoSuch { what: "broker", name: id.to_string() }
 }
 
 fn rises(what: &'static str, known: i64, found: i64) -> Result<(), ReplayError> {

@@ -1,7 +1,7 @@
 //! What records add up to, and which don't fit.
 
 use super::super::binding::{OnError, PluginLimits, PluginUse};
-use super::super::record::MetadataRecord;
+use super::super::record::{BrokerRecord, MetadataRecord};
 use super::super::snapshot;
 use super::*;
 
@@ -74,6 +74,15 @@ fn records_that_do_not_fit() {
     let gap = |partition| ReplayError::PartitionGap { topic: ORDERS, partition, known: 0 };
     check(&[topic(ORDERS, "t")], partition(ORDERS, 1), gap(1));
     check(&[topic(ORDERS, "t")], partition(ORDERS, -1), gap(-1));
+    check(&[], MetadataRecord::BrokerUnregistered { id: 1 }, ReplayError::NoSuch { what: "broker", name: "1".into() });
+    let level = |level| MetadataRecord::FeatureLevel { level };
+    check(&[level(2)], level(1), ReplayError::Backwards { what: "the feature level", known: 2, found: 1 });
+    let stale = MetadataRecord::Partitions {
+        topic: ORDERS,
+        partitions: vec![(0, PartitionRegistration { partition_epoch: -1, ..PartitionRegistration::new(vec![1]) })],
+    };
+    let backwards = ReplayError::Backwards { what: "a partition epoch", known: 0, found: -1 };
+    check(&[topic(ORDERS, "t"), partition(ORDERS, 0)], stale, backwards);
     let ids = |next| MetadataRecord::ProducerIds { next };
     check(&[ids(2_000)], ids(1_000), ReplayError::Backwards { what: "producer ids", known: 2_000, found: 1_000 });
 }
@@ -92,7 +101,20 @@ fn a_snapshot_is_the_image() {
     let image = replayed(&[
         MetadataRecord::Cluster { cluster_id: "c".into() },
         MetadataRecord::ControllerElected { id: 1, epoch: 4 },
+        MetadataRecord::FeatureLevel { level: 2 },
         broker(1, 20),
+        MetadataRecord::BrokerFeatures { id: 1, epoch: 20, features: FeatureLevels::OURS },
+        broker(2, 30),
+        MetadataRecord::BrokerShuttingDown { id: 2, epoch: 30 },
+        MetadataRecord::BrokerDraining { id: 2, draining: true },
+        broker(3, 40),
+        MetadataRecord::BrokerFenced { id: 3, epoch: 40 },
+        broker(4, 50),
+        MetadataRecord::BrokerUnregistered { id: 4 },
+        broker_config(None, Some("5")),
+        broker_config(Some(2), Some("6")),
+        broker_config(Some(3), Some("7")),
+        broker_config(Some(3), None),
         plugin(1),
         plugin(2),
         MetadataRecord::PluginRemoved { name: "p".into(), version: 2 },
@@ -110,6 +132,33 @@ fn a_snapshot_is_the_image() {
     assert_eq!(read, image);
     assert_eq!(read.last_revision(), 8, "the revision of a binding that is gone is not given again");
     assert_eq!(read.plugin_version_last("p"), 2, "nor the version of a plugin that is gone");
+}
+
+#[test]
+fn what_became_of_a_broker() {
+    let mut image = replayed(&[broker(1, 20), MetadataRecord::BrokerDraining { id: 1, draining: true }]);
+    assert_eq!((image.is_active(1), image.active_epoch(1)), (true, Some(20)));
+    image.replay(&MetadataRecord::BrokerShuttingDown { id: 1, epoch: 10 }).unwrap();
+    assert!(image.is_active(1), "an earlier life's end");
+    image.replay(&MetadataRecord::BrokerShuttingDown { id: 1, epoch: 20 }).unwrap();
+    assert_eq!((image.is_active(1), image.serving().count()), (false, 1), "it serves until it is gone");
+    image.replay(&broker(1, 30)).unwrap();
+    let known = image.broker(1).unwrap();
+    assert_eq!((known.shutting_down, known.draining), (false, true), "a new life is emptied as the one before");
+}
+
+#[test]
+fn configs_of_brokers() {
+    let image = replayed(&[
+        MetadataRecord::FeatureLevel { level: 2 },
+        broker(1, 20),
+        broker_config(None, Some("5")),
+        broker_config(Some(1), Some("6")),
+    ]);
+    assert_eq!((image.broker_config(1, "k"), image.broker_config(2, "k")), (Some("6"), Some("5")));
+    assert_eq!(image.broker_config(1, "other"), None);
+    let level = ReplayError::FeatureLevel { known: 1, found: 2 };
+    check(&[], broker_config(None, Some("5")), level);
 }
 
 fn check(before: &[MetadataRecord], record: MetadataRecord, why: ReplayError) {
@@ -155,6 +204,10 @@ fn broker(id: i32, epoch: i64) -> MetadataRecord {
         clean: true,
         fenced: false,
     })
+}
+
+fn broker_config(broker: Option<i32>, value: Option<&str>) -> MetadataRecord {
+    MetadataRecord::BrokerConfig { broker, name: "k".into(), value: value.map(Into::into) }
 }
 
 fn name(source: Source<'_>) -> &str {

@@ -21,7 +21,7 @@ fn every_variant_has_its_bytes() {
 }
 
 /// Raised with each variant that is added, and a row with it.
-const VARIANTS: usize = 16;
+const VARIANTS: usize = 22;
 
 fn goldens() -> Vec<(MetadataRecord, &'static str)> {
     let id = Uuid([0xaa; 16]);
@@ -115,6 +115,18 @@ fn goldens() -> Vec<(MetadataRecord, &'static str)> {
         ),
         (MetadataRecord::ViewRemoved { id }, "0eaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
         (MetadataRecord::BindingRevision { last: 300 }, "0fac02"),
+        (MetadataRecord::BrokerShuttingDown { id: 1, epoch: 70 }, "10028c01"),
+        (MetadataRecord::BrokerDraining { id: 1, draining: true }, "110201"),
+        (MetadataRecord::BrokerUnregistered { id: 1 }, "1202"),
+        (
+            MetadataRecord::BrokerFeatures { id: 1, epoch: 70, features: FeatureLevels { lowest: 1, highest: 300 } },
+            "13028c0101ac02",
+        ),
+        (MetadataRecord::FeatureLevel { level: 2 }, "1402"),
+        (
+            MetadataRecord::BrokerConfig { broker: Some(1), name: "k".into(), value: Some("v".into()) },
+            "150102016b010176",
+        ),
     ]
 }
 
