@@ -1,5 +1,6 @@
-//! What an append costs beyond the write it cannot do without: 64 KiB batches in `os` mode, against a bare `pwrite` of the
-//! same bytes into a file whose blocks are taken beforehand.
+//! What an append costs beyond the write it cannot do without: 64 KiB batches in `os` mode, a leader's and a follower's, against
+//! a bare `pwrite` of the same bytes into a file whose blocks are taken beforehand. A follower compares the checksum; a leader
+//! has had it compared before.
 //!
 //! Criterion times both. The ratio is taken apart from it, of the CPU time of this process, in rounds that do both sides one
 //! after the other on fresh files, so that what else the machine does weighs on both; the median is printed last.
@@ -9,11 +10,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use rustix::fs::FallocateFlags;
 use rustix::time::{ClockId, clock_gettime};
 use sluice_protocol::Uuid;
-use sluice_protocol::records::{Batch, BatchBuilder, Compression};
+use sluice_protocol::records::{Batch, BatchBuilder, BatchHeader, Chunks, Compression};
 use sluice_storage::{FlushMode, Identity, Log, LogConfig, LogDir, LogDirOptions, PartitionDir};
 
 /// The batch every figure is for, about as large as a busy producer's.
@@ -49,45 +51,53 @@ fn main() {
             position += bytes.len() as u64;
         });
     });
-    let dir = log_dir(&folder.path().join("timed"));
-    let mut log = log(&dir, Some(FILE_BYTES));
-    let mut appends = 0u64;
-    group.bench_function("append", |b| {
-        b.iter(|| {
-            append(&mut log, &batch);
-            appends += 1;
-            if appends.is_multiple_of(BATCHES as u64) {
-                log.retain(0).expect("kept");
-                dir.sweep().expect("swept");
-            }
+    for (side, append) in [("append", append as fn(&mut Log, &Batch)), ("append_replicated", replicate)] {
+        let dir = log_dir(&folder.path().join(side));
+        let mut log = log(&dir, Some(FILE_BYTES));
+        let mut appends = 0u64;
+        group.bench_function(side, |b| {
+            b.iter(|| {
+                append(&mut log, &batch);
+                appends += 1;
+                if appends.is_multiple_of(BATCHES as u64) {
+                    log.retain(0).expect("kept");
+                    dir.sweep().expect("swept");
+                }
+            });
         });
-    });
+    }
     group.finish();
     criterion.final_summary();
-    drop((log, dir));
 
-    let (ratio, append, bare) = ratio(folder.path(), &batch, &bytes);
     let per_byte = |cpu: Duration| cpu.as_nanos() as f64 / (bytes.len() * BATCHES) as f64;
-    eprintln!(
-        "append of 64 KiB batches in os mode: {ratio:.2}x the CPU of a bare preallocated pwrite (target {TARGET}x); \
-         {:.3} against {:.3} ns a byte",
-        per_byte(append),
-        per_byte(bare),
-    );
+    let checksums = cpu(|| (0..BATCHES).for_each(|_| batch.verify_crc().expect("as built")));
+    for (side, ours) in [("append", appends as Side), ("append_replicated", replicates)] {
+        let (ratio, append, bare) = ratio(folder.path(), &batch, &bytes, ours);
+        eprintln!(
+            "{side} of 64 KiB batches in os mode: {ratio:.2}x the CPU of a bare preallocated pwrite (target {TARGET}x, and \
+             for a follower the checksum on top); {:.3} against {:.3} ns a byte",
+            per_byte(append),
+            per_byte(bare),
+        );
+    }
+    eprintln!("comparing the checksum of a batch: {:.3} ns a byte", per_byte(checksums));
 }
 
+/// Does all appends of a round in a place of its own, and says what they cost.
+type Side = fn(&Path, &Batch) -> Duration;
+
 /// The median ratio of CPU times over the rounds, and the median of each side.
-fn ratio(folder: &Path, batch: &Batch, bytes: &[u8]) -> (f64, Duration, Duration) {
+fn ratio(folder: &Path, batch: &Batch, bytes: &[u8], ours: Side) -> (f64, Duration, Duration) {
     let mut rounds: Vec<(Duration, Duration)> = (0..ROUNDS)
         .map(|round| {
             let place = folder.join(format!("round-{round}"));
             // Whoever goes first pays for what the round before left to write back, so they take turns.
             let (ours, theirs) = if round % 2 == 0 {
-                let ours = appends(&place.join("log"), batch);
+                let ours = ours(&place.join("log"), batch);
                 (ours, writes(&place, bytes))
             } else {
                 let theirs = writes(&place, bytes);
-                (appends(&place.join("log"), batch), theirs)
+                (ours(&place.join("log"), batch), theirs)
             };
             std::fs::remove_dir_all(&place).expect("removed");
             (ours, theirs)
@@ -107,6 +117,12 @@ fn appends(place: &Path, batch: &Batch) -> Duration {
     let dir = log_dir(place);
     let mut log = log(&dir, None);
     cpu(|| (0..BATCHES).for_each(|_| append(&mut log, batch)))
+}
+
+fn replicates(place: &Path, batch: &Batch) -> Duration {
+    let dir = log_dir(place);
+    let mut log = log(&dir, None);
+    cpu(|| (0..BATCHES).for_each(|_| replicate(&mut log, batch)))
 }
 
 fn writes(place: &Path, bytes: &[u8]) -> Duration {
@@ -140,6 +156,14 @@ impl Bare {
 
 fn append(log: &mut Log, batch: &Batch) {
     log.append(batch.header, batch.body.parts(), 0, 0).expect("appended");
+}
+
+/// As a follower does it: header and body in the pieces they came in, the offset where the log ends.
+fn replicate(log: &mut Log, batch: &Batch) {
+    let header = BatchHeader { base_offset: log.reader().log_end_offset(), partition_leader_epoch: 0, ..batch.header };
+    let mut answer = Chunks::from(Bytes::copy_from_slice(&header.to_bytes()));
+    batch.body.parts().iter().for_each(|piece| answer.push(piece.clone()));
+    log.append_replicated(&answer, 0).expect("appended");
 }
 
 fn log_dir(path: &Path) -> LogDir {

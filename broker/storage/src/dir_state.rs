@@ -1,6 +1,7 @@
 //! What the logs of one directory share: its disk, its failure, what it knows of each partition, and what it has to remove.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,12 +27,23 @@ pub(crate) const OFFSETS: &str = "replication-offset-checkpoint";
 /// How each log ended, in the directory, if all ended cleanly.
 pub(crate) const CLEAN_SHUTDOWN: &str = "clean-shutdown";
 
+/// Who is told when a directory fails.
+#[derive(Clone)]
+pub(crate) struct OnFailure(pub(crate) Arc<dyn Fn(&DirFailed) + Send + Sync>);
+
+impl fmt::Debug for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnFailure")
+    }
+}
+
 /// What the logs of a directory share.
 #[derive(Debug)]
 pub(crate) struct DirState {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) path: PathBuf,
     failed: OnceLock<DirFailed>,
+    on_failure: OnceLock<OnFailure>,
     partitions: Mutex<BTreeMap<String, Held>>,
     written: Mutex<Written>,
     doomed: Mutex<VecDeque<Doomed>>,
@@ -61,6 +73,8 @@ pub(crate) enum Held {
 /// What is known of a log that is not open.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
+    /// Whose its folder is; `None` when that was never made durable.
+    pub(crate) topic_id: Option<Uuid>,
     /// How far it is durable.
     pub(crate) point: Option<PartitionLine<LogPoint>>,
     pub(crate) offsets: Option<PartitionLine<LogOffsets>>,
@@ -80,6 +94,7 @@ impl Known {
     fn of(log: &Durability) -> Self {
         let (folder, topic_id) = (log.folder.name.to_string(), log.folder.name.topic_id());
         Self {
+            topic_id: Some(topic_id),
             point: log.recovery_point().map(|value| PartitionLine { folder: folder.clone(), topic_id, value }),
             offsets: Some(PartitionLine { folder, topic_id, value: log.offsets() }),
             clean_end: None,
@@ -89,6 +104,7 @@ impl Known {
     /// What of it is of this topic.
     fn of_topic(&self, topic_id: Uuid) -> Self {
         Self {
+            topic_id: self.topic_id,
             point: self.point.clone().filter(|line| line.topic_id == topic_id),
             offsets: self.offsets.clone().filter(|line| line.topic_id == topic_id),
             clean_end: self.clean_end.clone().filter(|line| line.topic_id == topic_id),
@@ -111,6 +127,7 @@ impl DirState {
             disk,
             path,
             failed: OnceLock::new(),
+            on_failure: OnceLock::new(),
             partitions: Mutex::new(partitions),
             written: Mutex::new(written),
             doomed: Mutex::default(),
@@ -131,15 +148,25 @@ impl DirState {
 
     /// Fails the directory for good. The first failure is the one everybody hears of.
     pub(crate) fn fail(&self, during: &'static str, cause: io::Error) -> DirFailed {
-        self.failed
-            .get_or_init(|| {
-                tracing::error!(
-                    dir = %self.path.display(), during, error = %cause,
-                    "log directory failed: nothing is written to it until the broker is started again"
-                );
-                DirFailed { path: self.path.clone(), during, cause: Arc::new(cause) }
-            })
-            .clone()
+        let mut first = false;
+        let failed = self.failed.get_or_init(|| {
+            first = true;
+            tracing::error!(
+                dir = %self.path.display(), during, error = %cause,
+                "log directory failed: nothing is written to it until the broker is started again"
+            );
+            DirFailed { path: self.path.clone(), during, cause: Arc::new(cause) }
+        });
+        if first && let Some(OnFailure(told)) = self.on_failure.get() {
+            told(failed);
+        }
+        failed.clone()
+    }
+
+    /// Has `told` called once, when the directory fails; not for a failure that is past.
+    pub(crate) fn on_failure(&self, told: OnFailure) {
+        let already = self.on_failure.set(told).is_err();
+        debug_assert!(!already, "one owner is told");
     }
 
     /// What is known of a partition about to be opened; `None` while its log is open.
@@ -169,7 +196,7 @@ impl DirState {
 
     /// Takes back what was known of a log that is not open: it is about to be something else.
     pub(crate) fn disown(&self, partition: &PartitionDir) {
-        self.hold(partition, Held::Resting(Known::default()));
+        self.hold(partition, Held::Resting(Known { topic_id: Some(partition.topic_id()), ..Known::default() }));
     }
 
     fn hold(&self, partition: &PartitionDir, held: Held) {
@@ -246,6 +273,22 @@ impl DirState {
     pub(crate) fn forget(&self, partition: &PartitionDir) -> Result<(), DirFailed> {
         self.partitions.lock().remove(&partition.to_string());
         self.remove_folder(partition)
+    }
+
+    /// The partitions that have a folder here, but for those whose topic nobody knows.
+    pub(crate) fn partitions(&self) -> Vec<PartitionDir> {
+        let partitions = self.partitions.lock();
+        let here = partitions.iter().filter_map(|(name, held)| match held {
+            Held::Open(log) => Some(log.folder.name.clone()),
+            Held::Resting(known) => PartitionDir::parse(name, known.topic_id?),
+            Held::Gone(_) => None,
+        });
+        here.collect()
+    }
+
+    /// Whether a folder of that name is here, of whichever topic.
+    pub(crate) fn has_folder(&self, partition: &PartitionDir) -> bool {
+        matches!(self.partitions.lock().get(&partition.to_string()), Some(Held::Open(_) | Held::Resting(_)))
     }
 
     /// Whether a log is open in the partition's folder.

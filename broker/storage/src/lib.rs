@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! ```text
+//!   log_dirs ── the data folders of a broker: which has which log, which have failed
 //!   log_dir ── one data folder, locked: identity, recovery points, the clean-shutdown manifest
 //!     │  flusher, durability, housekeeping ── fdatasync shared by all who wait; how far each log is durable
 //!     └─ log ── one partition: append, roll, retain, close
@@ -27,6 +28,7 @@ mod indexes;
 mod leader_epoch;
 mod log;
 mod log_dir;
+mod log_dirs;
 mod manifest;
 mod meta_properties;
 mod offset_index;
@@ -52,6 +54,7 @@ pub use log_dir::{
     CHECKPOINT_INTERVAL, DirFailed, Identity, LockedLogDir, LogDir, LogDirOptions, MarkCleanError, OpenError, Opened,
     Owner,
 };
+pub use log_dirs::{Away, LockedLogDirs, LogDirs, PlaceError, Replica};
 pub use partition_dir::{PartitionDir, PartitionDirError};
 pub use producer_state::{Sequence, SequenceError};
 pub use reader::{LogReader, ReadError, Slice};

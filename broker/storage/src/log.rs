@@ -19,6 +19,7 @@ use bytes::Bytes;
 use sluice_protocol::records::BatchHeader;
 
 use crate::config::LogConfig;
+use crate::dir_state::DirState;
 use crate::disk::is_no_space;
 use crate::durability::Durability;
 use crate::flusher::FlushHandle;
@@ -187,6 +188,11 @@ impl Log {
     /// The partition.
     pub fn name(&self) -> &PartitionDir {
         &self.folder.name
+    }
+
+    /// The directory it is in.
+    pub(crate) fn dir(&self) -> &Arc<DirState> {
+        &self.folder.dir
     }
 
     /// The settings in force.

@@ -108,6 +108,17 @@ pub enum OpenError {
         /// A partition's folder in it.
         partition: String,
     },
+    /// Two directories of a broker hold the same partition: one is a copy, or was away and had its partitions made anew. One
+    /// of the two folders has to go, and only who knows how they came to be can say which.
+    #[error("{partition} is in {} and in {}", first.display(), second.display())]
+    Twice {
+        /// The partition's folder.
+        partition: String,
+        /// The one.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
     /// One of its own files is damaged.
     #[error("{} is damaged", file.display())]
     Damaged {
@@ -213,6 +224,11 @@ impl LockedLogDir {
         Ok(Self { path: path.to_owned(), options, lock, owner, folders, clean })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whose it is; nobody's while it is new.
     pub fn owner(&self) -> Option<&Owner> {
         self.owner.as_ref()
@@ -251,6 +267,7 @@ impl LockedLogDir {
             .into_iter()
             .map(|(name, topic_id)| {
                 let known = Known {
+                    topic_id,
                     point: take(&mut points, &name, topic_id),
                     offsets: take(&mut offsets, &name, topic_id),
                     clean_end: take(&mut ends, &name, topic_id),
@@ -337,6 +354,25 @@ impl LogDir {
     pub fn remove(&self, partition: &PartitionDir) -> Result<(), DirFailed> {
         assert!(!self.state.is_open(partition), "{partition} is removed while its log is open");
         self.state.forget(partition)
+    }
+
+    /// The partitions that have a folder here.
+    pub fn partitions(&self) -> Vec<PartitionDir> {
+        self.state.partitions()
+    }
+
+    /// Removes the folders of partitions that are not this broker's any more and have no open log: their topics were deleted,
+    /// or their replicas moved, while it was away or while their logs did not open. Returns which.
+    ///
+    /// # Errors
+    /// The directory has failed.
+    pub fn remove_strays(&self, is_stray: impl Fn(&PartitionDir) -> bool) -> Result<Vec<PartitionDir>, DirFailed> {
+        let mut strays = self.partitions();
+        strays.retain(|partition| !self.state.is_open(partition) && is_stray(partition));
+        for stray in &strays {
+            self.state.forget(stray)?;
+        }
+        Ok(strays)
     }
 
     /// Says that every log ended cleanly, so that the next start need not look at them: the last act of a run.

@@ -42,6 +42,8 @@ struct State {
     locks: HashSet<PathBuf>,
     capacity: Option<u64>,
     failing: Vec<(Call, u32, io::ErrorKind)>,
+    /// Folders that are on a disk that does not answer.
+    away: BTreeSet<PathBuf>,
     syncs_held: bool,
     syncs_waiting: usize,
     syncs_done: usize,
@@ -144,6 +146,16 @@ impl MemDisk {
     /// Fails the call of this kind that comes after `passing` others, once.
     pub fn fail(&self, call: Call, passing: u32, kind: io::ErrorKind) {
         self.0.state.lock().failing.push((call, passing, kind));
+    }
+
+    /// Fails whatever asks for a folder or something in it by name, or stops doing so: the disk mounted there is away.
+    pub fn fail_under(&self, folder: &Path, failing: bool) {
+        let away = &mut self.0.state.lock().away;
+        if failing {
+            away.insert(folder.to_owned())
+        } else {
+            away.remove(folder)
+        };
     }
 
     /// Holds `sync_data` back from now on, or lets those waiting go.
@@ -284,6 +296,12 @@ impl State {
         Err(kind.into())
     }
 
+    /// Whether the disk answers that a path is on.
+    fn reach(&self, path: &Path) -> io::Result<()> {
+        let away = self.away.iter().any(|folder| path.starts_with(folder));
+        if away { Err(io::Error::other("input/output error")) } else { Ok(()) }
+    }
+
     /// Starts with these names, all of them durable.
     fn settle(&mut self, names: Names) {
         self.durable_names = names.clone();
@@ -325,6 +343,7 @@ impl Disk for MemDisk {
 
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
         let state = self.0.state.lock();
+        state.reach(folder)?;
         if !state.names.has_folder(folder) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -342,12 +361,14 @@ impl Disk for MemDisk {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let state = self.0.state.lock();
+        state.reach(path)?;
         let inode = *state.names.files.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(MemFile { disk: self.clone(), inode }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state(Call::Create)?;
+        state.reach(path)?;
         if !path.parent().is_some_and(|folder| state.names.folders.contains(folder)) {
             return Err(io::ErrorKind::NotFound.into());
         }
