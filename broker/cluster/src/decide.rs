@@ -4,12 +4,15 @@
 //! One file a subject. A decision's error is its own small enum, with data in it; which error code a client sees is picked where
 //! the client is answered.
 
+mod advance;
 mod alter_partition;
 mod bindings;
 mod broker_configs;
 mod changed;
 mod configs;
 mod create_partitions;
+mod drain;
+mod elect;
 mod features;
 mod fencing;
 mod gates;
@@ -31,11 +34,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
+pub use advance::{AdvanceReassignments, Advanced};
 pub use alter_partition::{AlterPartition, AlterPartitionError, StaleBrokerEpoch};
 pub use bindings::{As, BindingError, Limit, LimitOutOfRange, NewBinding, NewPluginUse};
 pub use broker_configs::{AlterBrokerConfigs, AlterBrokerConfigsError};
 pub use configs::{AlterConfigsError, AlterTopicConfigs, ConfigChange, ConfigRules, InvalidConfig};
 pub use create_partitions::{CreatePartitions, CreatePartitionsError, MorePartitions};
+pub use drain::{Drain, DrainError, Undrain, UndrainError, held};
+pub use elect::{ElectLeaders, ElectLeadersError, ElectionKind};
 pub use features::{FeatureLevelError, SetFeatureLevel};
 pub use fencing::{FenceAbsent, FenceBroker, ShutDownBroker, ShutDownError, ShuttingDown};
 pub use gates::{GateError, RemoveGate, SetGate};

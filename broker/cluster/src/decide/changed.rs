@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use sluice_protocol::Uuid;
 
+use super::partition_change::partition_records;
 use crate::metadata::{Image, MetadataRecord, PartitionRegistration, Topic};
-
-/// Partitions of one record at most: an entry of the metadata log has to have room for it.
-const PARTITIONS_A_RECORD: usize = 1_000;
 
 /// What a decision has changed.
 pub(super) struct Changed<'a> {
@@ -33,12 +31,10 @@ impl<'a> Changed<'a> {
     }
 
     pub(super) fn into_records(self) -> Vec<MetadataRecord> {
-        let records = self.partitions.into_iter().flat_map(|(topic, partitions)| {
-            let partitions: Vec<_> = partitions.into_iter().collect();
-            let records = partitions.chunks(PARTITIONS_A_RECORD);
-            let records = records.map(|some| MetadataRecord::Partitions { topic, partitions: some.to_vec() });
-            records.collect::<Vec<_>>()
+        let records = self.partitions.into_iter().filter_map(|(topic, partitions)| {
+            let topic = self.image.topic_by_id(topic)?;
+            Some(partition_records(topic, partitions.into_iter().collect()))
         });
-        records.collect()
+        records.flatten().collect()
     }
 }

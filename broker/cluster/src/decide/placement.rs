@@ -126,7 +126,7 @@ impl Placement {
 
 /// The brokers that may be given replicas: they are counted on, and nobody wants to empty them.
 pub(super) fn places(image: &Image) -> Vec<Place<'_>> {
-    let open = image.serving().filter(|broker| !is_draining(image, broker.id));
+    let open = image.serving().filter(|broker| broker.is_active() && !broker.draining);
     open.map(|broker| Place { id: broker.id, rack: broker.rack.as_deref() }).collect()
 }
 
@@ -205,7 +205,7 @@ fn check_manual(
 /// A new partition with the replicas that were named. Those that are away at the moment are not in sync, and don't lead.
 fn assigned_by_hand(image: &Image, partition: i32, replicas: &[i32]) -> Result<PartitionRegistration, PlacementError> {
     check_replicas(image, partition, replicas, &[])?;
-    let active: Vec<i32> = replicas.iter().copied().filter(|id| is_active(image, *id)).collect();
+    let active: Vec<i32> = replicas.iter().copied().filter(|id| image.is_active(*id)).collect();
     let leader = *active.first().ok_or(PlacementError::NoneServing { partition })?;
     Ok(PartitionRegistration { leader, isr: active, ..PartitionRegistration::new(replicas.to_vec()) })
 }
@@ -234,11 +234,6 @@ pub(super) fn check_replicas(
         }
     }
     Ok(())
-}
-
-/// Whether the broker is counted on.
-pub(super) fn is_active(image: &Image, broker: i32) -> bool {
-    image.is_active(broker)
 }
 
 #[cfg(test)]
@@ -301,10 +296,6 @@ mod tests {
     fn image_of(brokers: &[i32]) -> Image {
         let brokers: Vec<_> = brokers.iter().map(|id| (*id, "")).collect();
         Cluster::of(&brokers).image
-    }
-
-    fn partition(isr: &[i32], leader: i32) -> PartitionRegistration {
-        PartitionRegistration { isr: isr.to_vec(), leader, ..PartitionRegistration::new(vec![1, 2]) }
     }
 
     fn replicas(placed: Result<Vec<PartitionRegistration>, PlacementError>) -> Result<Vec<Vec<i32>>, PlacementError> {

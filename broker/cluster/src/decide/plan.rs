@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
-use super::placement::{is_draining, places};
+use super::placement::places;
 use super::reassign::target;
 use crate::metadata::Image;
 use layout::Layout;
@@ -67,12 +67,15 @@ impl Plan {
         Self::balanced(Layout::of(image, sizes))
     }
 
-    /// Takes every replica off the brokers that are being drained. A partition that nobody else could take stays, unless it is
-    /// of an internal topic and has another replica: then it has one less.
+    /// What has to be done whether or not brokers are even: every replica taken off the brokers that are being drained, and
+    /// topics of the brokers' own spread over as many brokers as they should be on. A partition that nobody else could take
+    /// stays, unless it is of such a topic and has another replica: then it has one less.
     #[must_use]
-    pub fn drain(image: &Image, sizes: &PartitionSizes) -> Self {
-        let draining = image.brokers().filter(|broker| is_draining(image, broker.id)).map(|broker| broker.id);
-        Self::drained(Layout::of(image, sizes), draining)
+    pub fn upkeep(image: &Image, sizes: &PartitionSizes) -> Self {
+        Self::made(Layout::of(image, sizes), |layout| {
+            image.brokers().filter(|broker| broker.draining).for_each(|broker| layout.evacuate(broker.id));
+            layout.widen_internal();
+        })
     }
 
     /// What has to be copied.
@@ -87,10 +90,6 @@ impl Plan {
             bytes::even(layout);
             leaders::even(layout);
         })
-    }
-
-    fn drained(layout: Layout<'_>, brokers: impl IntoIterator<Item = i32>) -> Self {
-        Self::made(layout, |layout| brokers.into_iter().for_each(|broker| layout.evacuate(broker)))
     }
 
     fn made<'a>(mut layout: Layout<'a>, make: impl FnOnce(&mut Layout<'a>)) -> Self {

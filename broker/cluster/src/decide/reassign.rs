@@ -1,15 +1,16 @@
 //! Reassignments: a partition's replicas replaced while it serves (KIP-455).
 //!
 //! What is wanted is written down at once: replicas to come are `adding`, replicas to go are `removing`, and the partition has
-//! both until those to come are in sync. Then the ones to go are dropped in one step, with a new leader if it was one of them.
-//! From then on they are no replicas, so no leader can bring them back into the ISR. All of it is in the metadata log: a new
-//! controller goes on where the last one was.
+//! both until those to come are in sync. With the ISR that says so the ones to go are dropped, in one step, with a new leader
+//! if it was one of them ([`PartitionChange`]). From then on they are no replicas, so no leader can bring them back. All of it is
+//! in the metadata log: a new controller goes on where the last one was.
 
 use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
 use super::changed::Changed;
-use super::placement::{PlacementError, check_replicas, is_active};
+use super::partition_change::{Brokers, PartitionChange, TopicRules};
+use super::placement::{PlacementError, check_replicas};
 use super::topics::TooManyPartitions;
 use super::{Change, ConfigRules, Decided, Given};
 use crate::metadata::{Image, PartitionRegistration, Topic};
@@ -77,13 +78,13 @@ impl Change for AlterReassignments {
         if asked > Self::PARTITIONS_MAX {
             return Err(TooManyPartitions { asked, max: Self::PARTITIONS_MAX });
         }
-        let mut changed = Changed::new(image);
+        let (mut changed, brokers) = (Changed::new(image), Brokers::of(image));
         let answer = self.partitions.iter().map(|(topic, partition, replicas)| match replicas {
             Some(replicas) => {
                 self.check_factor(&changed, *topic, *partition, replicas)?;
-                reassign(&mut changed, (*topic, *partition), replicas, given.configs)
+                reassign(&mut changed, &brokers, (*topic, *partition), replicas, given.configs)
             }
-            None => cancel(&mut changed, (*topic, *partition)),
+            None => cancel(&mut changed, &brokers, (*topic, *partition), given.configs),
         });
         let answer = answer.collect();
         Ok(Decided { records: changed.into_records(), answer, may_split: true })
@@ -124,102 +125,62 @@ pub(super) fn target(partition: &PartitionRegistration) -> Vec<i32> {
 /// Gives a partition other replicas. One that has all it needs in sync already is done at once.
 pub(super) fn reassign(
     changed: &mut Changed<'_>,
+    brokers: &Brokers,
     (id, index): (Uuid, i32),
     target: &[i32],
     configs: &dyn ConfigRules,
 ) -> Result<(), ReassignError> {
-    let image = changed.image;
     let Some((topic, before)) = changed.partition(id, index) else {
         return Err(ReassignError::Unknown { topic: id, partition: index });
     };
-    check_replicas(image, index, target, &before.replicas)?;
+    check_replicas(changed.image, index, target, &before.replicas)?;
     // What an earlier reassignment was adding never counted as the partition's own.
-    let own: Vec<i32> = without(&before.replicas, &before.adding);
-    let mut after = before.clone();
-    after.adding = without(target, &own);
-    after.removing = without(&own, target);
-    after.replicas = target.iter().chain(&after.removing).copied().collect();
-    if after == *before {
-        return Ok(());
+    let own = without(&before.replicas, &before.adding);
+    let (adding, removing) = (without(target, &own), without(&own, target));
+    let replicas = target.iter().chain(&removing).copied().collect();
+    let change = PartitionChange::of(before, brokers, TopicRules::of(topic, configs));
+    let after = change.replicas(replicas, adding, removing).build();
+    if let Some(after) = somebody_left(index, before, after)? {
+        changed.put(id, index, after);
     }
-    let after = keeping_only_replicas(image, index, after)?;
-    let after = completed(image, topic, &after, configs).unwrap_or(after);
-    changed.put(id, index, risen(before.partition_epoch, after));
     Ok(())
 }
 
 /// Takes a reassignment back: the replicas are those from before it.
-pub(super) fn cancel(changed: &mut Changed<'_>, (id, index): (Uuid, i32)) -> Result<(), ReassignError> {
-    let Some((_, before)) = changed.partition(id, index) else {
+pub(super) fn cancel(
+    changed: &mut Changed<'_>,
+    brokers: &Brokers,
+    (id, index): (Uuid, i32),
+    configs: &dyn ConfigRules,
+) -> Result<(), ReassignError> {
+    let Some((topic, before)) = changed.partition(id, index) else {
         return Err(ReassignError::Unknown { topic: id, partition: index });
     };
     if !before.is_reassigning() {
         return Err(ReassignError::NotReassigning { partition: index });
     }
-    let epoch = before.partition_epoch;
-    let mut after = before.clone();
-    after.replicas = without(&before.replicas, &before.adding);
-    after.adding.clear();
-    after.removing.clear();
-    let after = keeping_only_replicas(changed.image, index, after)?;
-    changed.put(id, index, risen(epoch, after));
+    let change = PartitionChange::of(before, brokers, TopicRules::of(topic, configs));
+    let after = change.replicas(without(&before.replicas, &before.adding), Vec::new(), Vec::new()).build();
+    if let Some(after) = somebody_left(index, before, after)? {
+        changed.put(id, index, after);
+    }
     Ok(())
 }
 
-/// The partition after its reassignment, if it can end now: all replicas to come are in sync, those to go are not needed for
-/// `min.insync.replicas`, and somebody who stays can lead. Its epoch is the caller's to raise.
-pub(super) fn completed(
-    image: &Image,
-    topic: &Topic,
-    partition: &PartitionRegistration,
-    configs: &dyn ConfigRules,
-) -> Option<PartitionRegistration> {
-    if !partition.is_reassigning() || partition.recovering {
-        return None;
+/// Refuses a change that would leave nobody who has what was acknowledged, or nobody who could lead where there is a leader.
+fn somebody_left(
+    partition: i32,
+    before: &PartitionRegistration,
+    after: Option<PartitionRegistration>,
+) -> Result<Option<PartitionRegistration>, ReassignError> {
+    let Some(after) = after else { return Ok(None) };
+    let had_leader = before.leader != PartitionRegistration::NO_LEADER;
+    let is_led = after.leader != PartitionRegistration::NO_LEADER;
+    let is_clean = before.recovering || !after.recovering;
+    if (after.isr.is_empty() && after.elr.is_empty()) || (had_leader && !is_led) || !is_clean {
+        return Err(ReassignError::NobodyInSync { partition });
     }
-    let mut after = partition.clone();
-    after.replicas = target(partition);
-    after.isr = without(&partition.isr, &partition.removing);
-    let needed = min_insync_replicas(topic, configs).clamp(1, after.replicas.len().max(1));
-    // Fewer in sync than needed is no worse than before if nobody who goes was in sync.
-    let enough = after.isr.len() >= needed || after.isr.len() == partition.isr.len();
-    if !enough || after.isr.is_empty() || !partition.adding.iter().all(|replica| after.isr.contains(replica)) {
-        return None;
-    }
-    after.adding.clear();
-    after.removing.clear();
-    keeping_only_replicas(image, 0, after).ok()
-}
-
-/// The topic's `min.insync.replicas` in force.
-fn min_insync_replicas(topic: &Topic, configs: &dyn ConfigRules) -> usize {
-    configs.value(&topic.configs, "min.insync.replicas").and_then(|value| value.trim().parse().ok()).unwrap_or(1)
-}
-
-/// The partition with nobody in its ISR, among its eligible leaders or at its head who is not one of its replicas.
-fn keeping_only_replicas(
-    image: &Image,
-    index: i32,
-    mut partition: PartitionRegistration,
-) -> Result<PartitionRegistration, ReassignError> {
-    let nobody = ReassignError::NobodyInSync { partition: index };
-    let replicas = &partition.replicas;
-    partition.isr.retain(|replica| replicas.contains(replica));
-    partition.elr.retain(|replica| replicas.contains(replica));
-    if partition.isr.is_empty() && partition.elr.is_empty() {
-        return Err(nobody);
-    }
-    if partition.leader != PartitionRegistration::NO_LEADER && !replicas.contains(&partition.leader) {
-        let mut eligible = replicas.iter().filter(|id| partition.isr.contains(id) && is_active(image, **id));
-        partition.leader = *eligible.next().ok_or(nobody)?;
-        partition.leader_epoch += 1;
-    }
-    Ok(partition)
-}
-
-fn risen(epoch: i32, mut after: PartitionRegistration) -> PartitionRegistration {
-    after.partition_epoch = epoch + 1;
-    after
+    Ok(Some(after))
 }
 
 fn without(replicas: &[i32], others: &[i32]) -> Vec<i32> {

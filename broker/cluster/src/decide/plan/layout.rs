@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_protocol::Uuid;
 
+use super::super::placement::INTERNAL_REPLICAS_MAX;
 use super::super::placement::spread::Place;
-use super::{BrokerLoad, Image, Move, PartitionSizes, is_draining, places, target};
+use super::{BrokerLoad, Image, Move, PartitionSizes, places, target};
 
 /// The partitions of a cluster, as planned so far.
 pub(super) struct Layout<'a> {
@@ -46,6 +47,9 @@ pub(super) struct Partition {
 /// How unevenly a partition lies over racks; the less the better: most replicas in one rack, then how few racks.
 type Unevenness = (usize, Reverse<usize>);
 
+/// In place of a broker whose replica another takes, where nobody gives one.
+const NOBODY: i32 = -1;
+
 /// One hundredth of a replica's mean size is what a replica weighs for being there.
 const PRESENCE: u64 = 100;
 
@@ -66,8 +70,8 @@ impl<'a> Layout<'a> {
                 }
             })
         });
-        let emptied = image.brokers().filter(|broker| is_draining(image, broker.id)).map(|broker| broker.id);
         let racks = image.brokers().map(|broker| (broker.id, broker.rack.as_deref()));
+        let emptied = image.brokers().filter(|broker| broker.draining).map(|broker| broker.id);
         Self::new(racks.collect(), places(image), emptied, partitions.collect())
     }
 
@@ -199,6 +203,27 @@ impl<'a> Layout<'a> {
         }
     }
 
+    /// Gives topics of the brokers' own the replicas they lack, where there are brokers for them.
+    pub(super) fn widen_internal(&mut self) {
+        let open = self.carried.values().filter(|carried| carried.open).count();
+        let wanted = open.min(usize::try_from(INTERNAL_REPLICAS_MAX).unwrap_or(1));
+        for at in 0..self.partitions.len() {
+            let partition = &self.partitions[at];
+            if !partition.internal || partition.moving {
+                continue;
+            }
+            let has = partition.replicas.iter().filter(|replica| self.is_open(**replica)).count();
+            for _ in has..wanted {
+                let Some(to) = self.best_instead(at, NOBODY) else { break };
+                let partition = &mut self.partitions[at];
+                partition.replicas.push(to);
+                if let Some(carried) = self.carried.get_mut(&to) {
+                    carried.put(partition, at);
+                }
+            }
+        }
+    }
+
     /// Moves replicas out of racks that hold several of a partition into racks that hold none: racks are what was asked for,
     /// and may have been named after the topic was made.
     pub(super) fn mend_racks(&mut self) {
@@ -225,10 +250,18 @@ impl<'a> Layout<'a> {
         found.min_by_key(|(then, ..)| *then).map(|(_, from, to)| (from, to))
     }
 
+    /// The broker that had best take `from`'s replica, or with [`NOBODY`] one more.
     fn best_instead(&self, at: usize, from: i32) -> Option<i32> {
         let replicas = self.replicas(at);
         let open = self.carried.iter().filter(|(id, carried)| carried.open && !replicas.contains(id));
-        let rated = open.map(|(id, carried)| (self.unevenness(replicas, Some((from, *id))), carried.weight, *id));
+        let rated = open.map(|(id, carried)| {
+            let unevenness = if from == NOBODY {
+                self.unevenness(&[replicas, &[*id]].concat(), None)
+            } else {
+                self.unevenness(replicas, Some((from, *id)))
+            };
+            (unevenness, carried.weight, *id)
+        });
         rated.min().map(|(_, _, id)| id)
     }
 

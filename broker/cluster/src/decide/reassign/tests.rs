@@ -1,8 +1,10 @@
 //! Replicas come, replicas go, and what is in between.
 
+use super::super::AlterPartitionError;
 use super::super::fixture::Cluster;
 use super::*;
 use crate::metadata::MetadataRecord;
+use crate::partition::ProposedIsr;
 
 #[test]
 fn replicas_are_replaced() {
@@ -13,16 +15,19 @@ fn replicas_are_replaced() {
         (&during.replicas[..], &during.adding[..], &during.removing[..]),
         (&[4, 2, 5, 1, 3][..], &[4, 5][..], &[1, 3][..])
     );
-    assert_eq!((during.leader, during.leader_epoch, &during.isr[..]), (1, 0, &[1, 2, 3][..]), "it serves as before");
+    assert_eq!((during.leader, during.leader_epoch, &during.isr[..]), (1, 0, &[2, 1, 3][..]), "it serves as before");
     assert_eq!(reassignments(&cluster.image).count(), 1);
 
     in_sync(&mut cluster, &[1, 2, 3, 4]);
-    assert_eq!(step(&cluster), None, "one of two is not enough");
+    assert!(partition(&cluster).is_reassigning(), "one of two is not enough");
     in_sync(&mut cluster, &[1, 2, 3, 4, 5]);
-    let done = step(&cluster).expect("all that are to come are in sync");
-    assert_eq!((&done.replicas[..], &done.isr[..]), (&[4, 2, 5][..], &[2, 4, 5][..]));
+    let done = partition(&cluster);
+    assert_eq!((&done.replicas[..], &done.isr[..]), (&[4, 2, 5][..], &[4, 2, 5][..]));
     assert_eq!((done.leader, done.leader_epoch), (4, 1), "the leader goes, so another leads in a new epoch");
-    assert!(!done.is_reassigning());
+    assert!(!done.is_reassigning(), "all that are to come are in sync");
+    let again = ProposedIsr { isr: vec![(1, 10), (4, 10)], ..cluster.proposal("orders", &[4]) };
+    let refused = cluster.propose("orders", again);
+    assert_eq!(refused, Err(AlterPartitionError::NotAnIsr), "who was removed never rejoins");
 }
 
 #[test]
@@ -30,8 +35,8 @@ fn the_leader_stays_if_its_replica_does() {
     let mut cluster = cluster();
     ask(&mut cluster, Some(&[4, 2, 1])).unwrap();
     in_sync(&mut cluster, &[1, 2, 3, 4]);
-    let done = step(&cluster).unwrap();
-    assert_eq!((done.leader, done.leader_epoch, &done.isr[..]), (1, 0, &[1, 2, 4][..]));
+    let done = partition(&cluster);
+    assert_eq!((done.leader, done.leader_epoch, &done.isr[..]), (1, 1, &[4, 2, 1][..]));
 }
 
 #[test]
@@ -62,18 +67,19 @@ fn those_who_stay_have_to_be_enough() {
     in_sync(&mut cluster, &[1, 3]);
     ask(&mut cluster, Some(&[1, 2])).unwrap();
     assert!(partition(&cluster).is_reassigning(), "2 is not in sync, and 1 alone is too few");
-    assert_eq!(step(&cluster), None);
     in_sync(&mut cluster, &[1, 2, 3]);
-    assert_eq!(step(&cluster).unwrap().isr, [1, 2]);
+    assert_eq!((partition(&cluster).isr, partition(&cluster).is_reassigning()), (vec![1, 2], false));
 }
 
 #[test]
-fn a_leader_has_to_be_there() {
+fn it_waits_for_who_is_away() {
     let mut cluster = cluster();
-    ask(&mut cluster, Some(&[4])).unwrap();
-    in_sync(&mut cluster, &[1, 2, 3, 4]);
-    cluster.replay(&MetadataRecord::BrokerFenced { id: 4, epoch: cluster.image.broker(4).unwrap().epoch });
-    assert_eq!(step(&cluster), None, "the one who stays is away");
+    ask(&mut cluster, Some(&[4, 2, 3])).unwrap();
+    cluster.fence(4);
+    assert!(partition(&cluster).is_reassigning());
+    cluster.dies(2);
+    in_sync(&mut cluster, &[1, 3]);
+    assert!(partition(&cluster).is_reassigning());
 }
 
 #[test]
@@ -82,35 +88,32 @@ fn taken_back() {
     assert_eq!(ask(&mut cluster, None), Err(ReassignError::NotReassigning { partition: 0 }));
     ask(&mut cluster, Some(&[4, 5])).unwrap();
     in_sync(&mut cluster, &[1, 4]);
-    lead(&mut cluster, 4);
+    cluster.dies(1);
+    assert_eq!((partition(&cluster).leader, partition(&cluster).isr), (4, vec![4]));
+    let refused = Err(ReassignError::NobodyInSync { partition: 0 });
+    assert_eq!(ask(&mut cluster, None), refused, "what is acknowledged is on 4");
+    cluster.returns(1);
+    assert_eq!(ask(&mut cluster, None), refused, "and still is");
+    in_sync(&mut cluster, &[1, 4]);
     ask(&mut cluster, None).unwrap();
     let back = partition(&cluster);
     assert_eq!((&back.replicas[..], &back.isr[..], back.leader), (&[1, 2, 3][..], &[1][..], 1));
     assert!(!back.is_reassigning());
-
-    ask(&mut cluster, Some(&[4, 5])).unwrap();
-    in_sync(&mut cluster, &[4]);
-    lead(&mut cluster, 4);
-    assert_eq!(
-        ask(&mut cluster, None),
-        Err(ReassignError::NobodyInSync { partition: 0 }),
-        "what is acknowledged is on 4"
-    );
 }
 
 #[test]
 fn changed_while_it_goes_on() {
     let mut cluster = cluster();
     ask(&mut cluster, Some(&[4, 2, 3])).unwrap();
-    in_sync(&mut cluster, &[1, 2, 3, 4]);
-    lead(&mut cluster, 4);
+    cluster.dies(1);
+    in_sync(&mut cluster, &[2, 3]);
     ask(&mut cluster, Some(&[5, 2, 3])).unwrap();
     let changed = partition(&cluster);
     assert_eq!(
         (&changed.replicas[..], &changed.adding[..], &changed.removing[..]),
         (&[5, 2, 3, 1][..], &[5][..], &[1][..])
     );
-    assert_eq!((&changed.isr[..], changed.leader), (&[1, 2, 3][..], 2), "what was to come goes, though it led");
+    assert_eq!((&changed.isr[..], changed.leader), (&[2, 3][..], 2));
     ask(&mut cluster, None).unwrap();
     let mut back = partition(&cluster).replicas;
     back.sort_unstable();
@@ -151,23 +154,13 @@ fn ask(cluster: &mut Cluster, replicas: Option<&[i32]>) -> Result<(), ReassignEr
     answer.unwrap().remove(0)
 }
 
-fn step(cluster: &Cluster) -> Option<PartitionRegistration> {
-    let topic = cluster.image.topic("orders").unwrap();
-    completed(&cluster.image, topic, &topic.partitions[0], cluster.rules())
-}
-
+/// The leader says who is in sync.
 fn in_sync(cluster: &mut Cluster, isr: &[i32]) {
-    let partition = PartitionRegistration { isr: isr.to_vec(), ..partition(cluster) };
-    cluster.replay(&MetadataRecord::Partitions { topic: topic(cluster), partitions: vec![(0, partition)] });
-}
-
-fn lead(cluster: &mut Cluster, leader: i32) {
-    let partition = PartitionRegistration { leader, ..partition(cluster) };
-    cluster.replay(&MetadataRecord::Partitions { topic: topic(cluster), partitions: vec![(0, partition)] });
+    cluster.in_sync("orders", isr);
 }
 
 fn partition(cluster: &Cluster) -> PartitionRegistration {
-    cluster.image.topic("orders").unwrap().partitions[0].clone()
+    cluster.partition("orders").clone()
 }
 
 fn topic(cluster: &Cluster) -> Uuid {
