@@ -83,7 +83,7 @@ pub(crate) struct Known {
 }
 
 /// What the directory's files say.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) points: BTreeMap<String, PartitionLine<LogPoint>>,
     pub(crate) offsets: BTreeMap<String, PartitionLine<LogOffsets>>,
@@ -365,27 +365,17 @@ impl DirState {
             }
         }
         let Written { points, offsets } = &mut *written;
-        let points = self.replace_if_new(RECOVERY_POINTS, points, now.points, |lines| {
-            checkpoint::encode(manifest::POINTS_TITLE, lines.map(PartitionLine::<LogPoint>::to_line))
-        })?;
-        let offsets = self.replace_if_new(OFFSETS, offsets, now.offsets, |lines| {
-            checkpoint::encode(manifest::OFFSETS_TITLE, lines.map(PartitionLine::<LogOffsets>::to_line))
-        })?;
-        Ok(points.and(offsets))
-    }
-
-    /// Writes one of the directory's files, unless it says so already.
-    fn replace_if_new<T: PartialEq>(
-        &self,
-        file: &str,
-        written: &mut Lines<T>,
-        now: Lines<T>,
-        encode: impl Fn(std::collections::btree_map::Values<'_, String, PartitionLine<T>>) -> Vec<u8>,
-    ) -> Result<Checkpointed, DirFailed> {
         if *written == now {
             return Ok(Checkpointed::Done);
         }
-        match checkpoint::replace(&*self.disk, &self.path.join(file), &encode(now.values()), Naming::Durable) {
+        let points = now.points.values().map(PartitionLine::<LogPoint>::to_line);
+        let offsets = now.offsets.values().map(PartitionLine::<LogOffsets>::to_line);
+        // What a crash leaves of them is the old or the new, each for itself: neither rests on the other.
+        let replaced = self
+            .replace(RECOVERY_POINTS, &checkpoint::encode(manifest::POINTS_TITLE, points))
+            .and_then(|()| self.replace(OFFSETS, &checkpoint::encode(manifest::OFFSETS_TITLE, offsets)))
+            .and_then(|()| self.disk.sync_dir(&self.path));
+        match replaced {
             Ok(()) => {
                 *written = now;
                 Ok(Checkpointed::Done)
@@ -394,9 +384,12 @@ impl DirState {
             Err(error) => Err(self.fail("checkpoint", error)),
         }
     }
-}
 
-type Lines<T> = BTreeMap<String, PartitionLine<T>>;
+    /// Writes one of the directory's files; the caller syncs the directory.
+    fn replace(&self, file: &str, content: &[u8]) -> io::Result<()> {
+        checkpoint::replace(&*self.disk, &self.path.join(file), content, Naming::Later)
+    }
+}
 
 /// Whether the directory's files say what is so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -404,10 +397,4 @@ pub(crate) enum Checkpointed {
     Done,
     /// There was no room: they say what was so before.
     NoSpace,
-}
-
-impl Checkpointed {
-    fn and(self, other: Self) -> Self {
-        if self == Self::Done { other } else { self }
-    }
 }

@@ -117,7 +117,7 @@ impl LogReader {
     }
 
     /// Up to where the log's records are known to be committed: what [`LogReader::note_high_watermark`] was told, in this life
-    /// or, written down every [`CHECKPOINT_INTERVAL`](crate::CHECKPOINT_INTERVAL), in the one before. Never outside the log.
+    /// or, written down within [`CHECKPOINT_INTERVAL`](crate::CHECKPOINT_INTERVAL), in the one before. Never outside the log.
     pub fn known_high_watermark(&self) -> i64 {
         self.high_watermark.load(Ordering::Acquire).min(self.log_end_offset()).max(self.log_start_offset())
     }

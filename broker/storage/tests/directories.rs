@@ -94,7 +94,7 @@ fn a_directory_that_fails_takes_its_own_partitions_with_it_and_no_others() {
     let mut logs: Vec<Log> = (0..3).map(|index| log(&dirs, index, Replica::Known)).collect();
     disk.fail(Call::Write, 0, io::ErrorKind::Other);
     let error = append(&mut logs[1], &batch(1, 1), 0).expect_err("EIO");
-    assert!(matches!(&error, AppendError::Storage(failed) if failed.path == PathBuf::from("/b")), "{error}");
+    assert!(matches!(&error, AppendError::Storage(failed) if failed.path == *"/b"), "{error}");
     assert_eq!(failures.try_recv(), Ok(PathBuf::from("/b")));
     assert_eq!(dirs.offline(), [partition(1)]);
     assert!(!dirs.all_failed());
