@@ -154,10 +154,11 @@ impl<'a> PartitionChange<'a> {
     /// The registration that follows, if it is another one.
     pub(super) fn build(mut self) -> Option<PartitionRegistration> {
         self.complete_reassignment();
-        self.in_order_of_replicas();
+        self.after.isr = self.in_order(&self.after.isr, &self.before.isr);
         let mut eligible = self.eligible();
         self.elect(&mut eligible);
-        self.after.elr = if self.after.isr.len() < self.min_insync_replicas() { eligible } else { Vec::new() };
+        let elr = if self.after.isr.len() < self.min_insync_replicas() { eligible } else { Vec::new() };
+        self.after.elr = self.in_order(&elr, &self.before.elr);
         let is_replica = |id: &&i32| self.after.replicas.contains(id);
         let are_removed = self.before.replicas.iter().filter(is_replica).count() < self.before.replicas.len();
         if self.after.leader != self.before.leader || are_removed {
@@ -189,11 +190,11 @@ impl<'a> PartitionChange<'a> {
         }
     }
 
-    /// The same members in another order are the same ISR.
-    fn in_order_of_replicas(&mut self) {
-        let PartitionRegistration { replicas, isr, .. } = &mut self.after;
-        let ordered = replicas.iter().copied().filter(|replica| isr.contains(replica)).collect();
-        *isr = ordered;
+    /// Members in the order of the replicas; or in the order they had, if they are the same: that is no change.
+    fn in_order(&self, members: &[i32], before: &[i32]) -> Vec<i32> {
+        let ordered: Vec<i32> = self.after.replicas.iter().copied().filter(|id| members.contains(id)).collect();
+        let is_same = ordered.len() == before.len() && ordered.iter().all(|id| before.contains(id));
+        if is_same { before.to_vec() } else { ordered }
     }
 
     /// Replicas outside the ISR that have all that was ever acknowledged, if nothing is acknowledged without them.
