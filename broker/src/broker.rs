@@ -6,8 +6,9 @@
 //!     ─> logs opened and recovered ─> plugins' chains made ─> other brokers served ─> registered
 //!     ─> admin API ─> connections accepted
 //! ```
-//! The end runs the other way: no new connections, what is in flight is answered, logs are flushed and closed, the clean
-//! marker is written, and last the session with the coordinator ends.
+//! The end runs the other way, after others have taken over what this broker leads: no new connections, what is in flight is
+//! answered, logs are flushed and closed, the clean marker is written, the session with the coordinator ends, and last the
+//! listener for other brokers closes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -231,6 +232,7 @@ impl Broker {
     /// Ends in order: see the module's story. Says whether the clean marker could be written.
     pub async fn stop(self) -> bool {
         let grace = millis(self.shared.config.settings.shutdown_grace_ms);
+        self.shared.metadata.hand_over(grace).await;
         self.running.shut_down(grace).await;
         if let Some(admin) = self.admin {
             admin.shut_down(grace).await;

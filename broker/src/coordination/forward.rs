@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sluice_cluster::decide::{
-    AddPlugin, AllocateProducerIds, AlterTopicConfigs, AlterView, Change, CreateTopics, CreateView, DeleteTopics,
-    RemoveGate, RemovePlugin, RemoveView, SetGate,
+    AddPlugin, AllocateProducerIds, AlterBrokerConfigs, AlterPartition, AlterReassignments, AlterTopicConfigs,
+    AlterView, Change, CreatePartitions, CreateTopics, CreateView, DeleteTopics, Drain, ElectLeaders, Recover,
+    RemoveGate, RemovePlugin, RemoveView, SetFeatureLevel, SetGate, ShutDownBroker, Undrain, UnregisterBroker,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -74,15 +75,16 @@ impl Metadata {
         }
     }
 
-    /// Decides a change that another broker forwards, if this one is the controller. `from` is the broker that asks; one that
-    /// speaks for a broker speaks for itself.
+    /// Decides a change that another broker forwards, if this one is the controller. `from` is the broker that asks: what is said
+    /// in a broker's name, only that broker may say. What the controller decides by itself is asked by nobody.
     pub async fn handle_forwarded(&self, from: i32, kind: u16, body: &[u8]) -> Result<Vec<u8>, ChangeFailed> {
-        let _ = from;
         macro_rules! by_kind {
             ($($change:ty,)*) => {
                 match kind {
-                    $(<$change as Change>::KIND => self.forwarded::<$change>(body).await,)*
-                    _ => Err(ChangeFailed::Unavailable { why: format!("change {kind} is not one to forward") }),
+                    AlterPartition::KIND => self.forwarded::<AlterPartition>(body, |it| it.broker == from).await,
+                    ShutDownBroker::KIND => self.forwarded::<ShutDownBroker>(body, |it| it.id == from).await,
+                    $(<$change>::KIND => self.forwarded::<$change>(body, |_| true).await,)*
+                    _ => Err(refused(format!("change {kind} is not one to forward"))),
                 }
             };
         }
@@ -98,12 +100,24 @@ impl Metadata {
             CreateView,
             AlterView,
             RemoveView,
+            ElectLeaders,
+            AlterReassignments,
+            CreatePartitions,
+            Drain,
+            Undrain,
+            Recover,
+            AlterBrokerConfigs,
+            UnregisterBroker,
+            SetFeatureLevel,
         )
     }
 
-    async fn forwarded<C: Change>(&self, body: &[u8]) -> Result<Vec<u8>, ChangeFailed> {
-        let change: C = postcard::from_bytes(body)
-            .map_err(|error| ChangeFailed::Unavailable { why: format!("the change can't be read: {error}") })?;
+    async fn forwarded<C: Change>(&self, body: &[u8], may_say: impl Fn(&C) -> bool) -> Result<Vec<u8>, ChangeFailed> {
+        let change: C =
+            postcard::from_bytes(body).map_err(|error| refused(format!("the change can't be read: {error}")))?;
+        if !may_say(&change) {
+            return Err(refused("one broker does not speak for another".to_owned()));
+        }
         let SeatView { holder, ours } = self.seat.borrow().clone();
         if !ours {
             return Err(ChangeFailed::NotController { controller: holder });
@@ -193,6 +207,10 @@ impl Metadata {
             Standing::Stopped => Some("this broker is stopping".to_owned()),
         }
     }
+}
+
+fn refused(why: String) -> ChangeFailed {
+    ChangeFailed::Unavailable { why }
 }
 
 /// Our own types, none of which postcard can't write.

@@ -129,7 +129,7 @@ pub(super) async fn join(
     };
     tokio::spawn(member.run());
     let joined = joined.await.expect("the task answers before it ends")?;
-    Ok((Metadata { image, changed, standing, seat, session, peers, requests: sender }, joined))
+    Ok((Metadata { node_id, image, changed, standing, seat, session, peers, requests: sender }, joined))
 }
 
 impl Member {
@@ -278,6 +278,10 @@ impl Member {
         match request {
             Request::Register(registering, reply) => {
                 self.presence.ask(registering, reply);
+                Ok(())
+            }
+            Request::Leave => {
+                self.presence.leave();
                 Ok(())
             }
             Request::Stop(asked) => Err(Over::Stop(Some(asked))),

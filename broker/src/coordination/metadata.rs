@@ -3,10 +3,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use sluice_cluster::Image;
+use sluice_cluster::decide::{ShutDownBroker, ShuttingDown};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::coordinator::SessionState;
 use super::peer_calls::PeerCalls;
@@ -16,6 +19,7 @@ use super::{Halt, Registering, StartError};
 /// What the cluster knows of itself, as this broker has replayed it. Cheap to clone.
 #[derive(Clone)]
 pub struct Metadata {
+    pub(super) node_id: i32,
     pub(super) image: Arc<ArcSwap<Image>>,
     pub(super) changed: watch::Receiver<u64>,
     pub(super) standing: watch::Receiver<Standing>,
@@ -86,6 +90,8 @@ pub enum SubmitError<E> {
 pub(super) enum Request {
     Change(Box<dyn Pending>),
     Register(Registering, oneshot::Sender<Result<i64, StartError>>),
+    /// This broker is about to end.
+    Leave,
     Stop(oneshot::Sender<()>),
 }
 
@@ -142,7 +148,7 @@ impl Metadata {
         let (reply, registered) = oneshot::channel();
         let stopped = || StartError::Unregistered { why: "this broker is stopping".to_owned() };
         self.requests.send(Request::Register(registering, reply)).await.map_err(|_| stopped())?;
-        match tokio::time::timeout(REGISTRATION_TIME_MAX, registered).await {
+        match timeout(REGISTRATION_TIME_MAX, registered).await {
             Ok(answer) => answer.unwrap_or_else(|_| Err(stopped())),
             Err(_) => {
                 let why = match &*self.standing.borrow() {
@@ -168,6 +174,34 @@ impl Metadata {
         }
     }
 
+    /// Has others lead what this broker leads, and waits until it leads no more than nobody else can, for so long at most. From
+    /// then on it is not counted on.
+    pub async fn hand_over(&self, within: Duration) {
+        let until = Instant::now() + within;
+        // The task has ended: then there is nothing to be handed over any more.
+        let _ = self.requests.send(Request::Leave).await;
+        let id = self.node_id;
+        while let Some(epoch) = self.broker_epoch().filter(|_| self.image().serving().any(|broker| broker.id != id)) {
+            match timeout_at(until, self.submit(ShutDownBroker { id, epoch })).await {
+                Ok(Ok(ShuttingDown { remaining_leaders: 0 })) => return,
+                Ok(Ok(ShuttingDown { remaining_leaders })) if !self.is_awaited() => {
+                    return tracing::info!("{remaining_leaders} partitions have no leader without this broker");
+                }
+                Ok(Ok(_)) if Instant::now() + HAND_OVER_AGAIN < until => sleep(HAND_OVER_AGAIN).await,
+                Ok(Err(error)) => return tracing::warn!("nothing is handed over before this broker ends: {error}"),
+                Ok(Ok(_)) | Err(_) => return tracing::warn!("not everything is handed over before this broker ends"),
+            }
+        }
+    }
+
+    /// Whether somebody may yet catch up so far that it can lead what this broker leads.
+    fn is_awaited(&self) -> bool {
+        let image = self.image();
+        let may_lead = |replica: &i32| *replica != self.node_id && image.is_active(*replica);
+        let mut partitions = image.topics().flat_map(|topic| &topic.partitions);
+        partitions.any(|partition| partition.leader == self.node_id && partition.replicas.iter().any(may_lead))
+    }
+
     /// Leaves the cluster: ends the session, so that the seat and the registration are free at once.
     pub async fn shutdown(&self) {
         let (stopped, done) = oneshot::channel();
@@ -180,7 +214,10 @@ impl Metadata {
 
 /// How long a registration may take: several sessions' time, so that a broker that starts right after the controller fell silent
 /// waits for the next one.
-const REGISTRATION_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+const REGISTRATION_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How soon it is asked again whether somebody can lead what this broker leads.
+const HAND_OVER_AGAIN: Duration = Duration::from_millis(100);
 
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -98,7 +98,16 @@ impl Broker {
         name: &str,
         partitions: i32,
     ) -> Result<TopicCreated, SubmitError<TooManyPartitions>> {
-        let placement = Placement::Count { partitions, replication_factor: 1 };
+        self.create_replicated_topic(name, partitions, 1).await
+    }
+
+    pub(crate) async fn create_replicated_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication_factor: i16,
+    ) -> Result<TopicCreated, SubmitError<TooManyPartitions>> {
+        let placement = Placement::Count { partitions, replication_factor };
         let topic = NewTopic { name: name.into(), placement, configs: Vec::new(), internal: false };
         let answers = self.metadata.submit(CreateTopics { topics: vec![topic], validate_only: false }).await?;
         Ok(answers.into_iter().next().expect("an answer a topic").1.expect("the topic can be made"))

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use sluice::coordination::{ChangeFailed, Metadata};
-use sluice_cluster::Image;
-use sluice_cluster::decide::{AllocateProducerIds, TakeSeat};
+use sluice_cluster::decide::{AllocateProducerIds, Change as _, ShutDownBroker, TakeSeat};
+use sluice_cluster::{Image, PartitionRegistration};
+use sluice_protocol::Uuid;
 
 use crate::broker::{Broker, Settings};
 use crate::ground::{Client, Ground, SESSION};
@@ -27,6 +28,8 @@ const CASES: &[(&str, Case)] = &[
     ("a-broker-that-comes-back-before-its-session-ends-has-a-new-life", |ground| bounce(ground).boxed()),
     ("a-broker-taken-for-gone-registers-again", |ground| taken_for_gone(ground).boxed()),
     ("a-broker-that-only-one-cannot-reach-is-not-gone", |ground| only_one(ground).boxed()),
+    ("who-ends-in-order-hands-over-first", |ground| hands_over(ground).boxed()),
+    ("a-replaced-data-folder-waits-for-the-session-of-the-old-one", |ground| replaced_folder(ground).boxed()),
     ("what-is-not-to-be-forwarded-is-refused", |ground| not_forwarded(ground).boxed()),
 ];
 
@@ -282,15 +285,74 @@ async fn only_one(ground: Ground) {
     cluster.stop().await;
 }
 
+async fn hands_over(ground: Ground) {
+    let mut cluster = Cluster::of(ground, 3).await;
+    let broker = &cluster.members[0].broker;
+    broker.create_replicated_topic("orders", 30, 3).await.unwrap();
+    broker.create_topic("alone", 30).await.unwrap();
+    while cluster.members.len() > 1 {
+        let left = cluster.members.remove(cluster.controller());
+        let id = left.settings.identity.id;
+        let since = Instant::now();
+        left.broker.metadata.hand_over(Duration::from_secs(30)).await;
+        eprintln!("handed over within {:?}", since.elapsed());
+        let image = left.broker.metadata.image();
+        let led = |name: &str| image.topic(name).unwrap().partitions.iter().filter(|it| it.leader == id).count();
+        assert_eq!((led("orders"), led("alone")), (0, 10), "what nobody else has it leads to its end");
+        assert!(!image.is_active(id));
+        left.broker.stops().await;
+        cluster.members[0].broker.knows("it has left", |image| !serving(image).contains(&id)).await;
+        soon("another decides", async {
+            while cluster.controllers().is_empty() {
+                cluster.members[0].broker.metadata.submit(AllocateProducerIds).await.unwrap();
+            }
+        })
+        .await;
+    }
+    let last = &cluster.members[0];
+    let image = last.broker.metadata.image();
+    let id = last.settings.identity.id;
+    assert!(image.topic("orders").unwrap().partitions.iter().all(|partition| partition.leader == id));
+    cluster.stop().await;
+}
+
+async fn replaced_folder(ground: Ground) {
+    let mut cluster = Cluster::of(ground, 2).await;
+    cluster.members[0].broker.create_replicated_topic("orders", 4, 2).await.unwrap();
+    let Member { client, mut settings, broker } = cluster.members.remove(cluster.other());
+    let (id, life) = (settings.identity.id, broker.epoch());
+    client.freeze();
+    broker.crashes();
+    let again = cluster.ground.client().await;
+    settings.coordinator = Arc::clone(&again.coordinator);
+    settings.identity.uuid = Uuid([9; 16]);
+    settings.identity.cluster_id = None;
+    settings.folder = cluster.ground.data("replaced");
+    let broker = settings.start().await;
+    assert!(broker.epoch() > life);
+    let image = broker.metadata.image();
+    assert_eq!(image.broker(id).unwrap().uuid, Uuid([9; 16]));
+    let counted_on = |partition: &PartitionRegistration| partition.isr.contains(&id) || partition.elr.contains(&id);
+    assert!(!image.topic("orders").unwrap().partitions.iter().any(counted_on), "it holds nothing of it");
+    cluster.members.push(Member { client: again, settings, broker });
+    cluster.stop().await;
+}
+
 async fn not_forwarded(ground: Ground) {
     let cluster = Cluster::of(ground, 2).await;
     let (controller, other) = (&cluster.members[cluster.controller()].broker, &cluster.members[cluster.other()].broker);
-    let usurp = <TakeSeat as sluice_cluster::decide::Change>::KIND;
+    let usurp = TakeSeat::KIND;
     for (kind, what) in [(usurp, "the controller's own"), (60_000, "of a later version")] {
         let refused = controller.metadata.handle_forwarded(2, kind, b"").await;
         assert!(matches!(refused, Err(ChangeFailed::Unavailable { .. })), "{what}: {refused:?}");
     }
-    let kind = <AllocateProducerIds as sluice_cluster::decide::Change>::KIND;
+    let shut_down = ShutDownBroker { id: 7, epoch: 1 };
+    let body = postcard::to_allocvec(&shut_down).unwrap();
+    let refused = controller.metadata.handle_forwarded(2, ShutDownBroker::KIND, &body).await;
+    assert!(matches!(refused, Err(ChangeFailed::Unavailable { .. })), "in another's name: {refused:?}");
+    let refused = controller.metadata.handle_forwarded(7, ShutDownBroker::KIND, &body).await;
+    assert!(matches!(refused, Err(ChangeFailed::Refused(_))), "decided, against one that there is not: {refused:?}");
+    let kind = AllocateProducerIds::KIND;
     let astray = other.metadata.handle_forwarded(1, kind, b"").await;
     let controller = controller.metadata.image().controller_id();
     assert_eq!(astray, Err(ChangeFailed::NotController { controller }), "nothing is passed on twice");

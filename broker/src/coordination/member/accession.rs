@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_cluster::decide::{FenceAbsent, RegisterBroker, TakeSeat};
+use sluice_cluster::decide::{FenceAbsent, FenceBroker, RegisterBroker, TakeSeat};
 use tracing::{info, warn};
 
 use super::super::Halt;
@@ -71,9 +71,7 @@ impl Member {
         let Gone { id, epoch } = gone;
         let why = "its connections ended and its listener refuses".to_owned();
         warn!("broker {id} epoch {epoch} is fenced: {why}");
-        let others = log.image().serving().filter(|broker| broker.id != id);
-        let present = others.map(|broker| (broker.id, broker.epoch)).collect();
-        let Ok(_) = self.change(log, seat, &FenceAbsent { present }).await?;
+        let Ok(_) = self.change(log, seat, &FenceBroker { id, epoch, why }).await?;
         Ok(())
     }
 }

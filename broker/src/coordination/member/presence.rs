@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sluice_cluster::decide::{Change as _, Given, RegisterBroker};
+use sluice_cluster::decide::{Change as _, Given, RegisterBroker, RegisterError};
 use sluice_cluster::{FeatureLevels, Image};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -30,8 +30,10 @@ pub(super) struct Presence {
     reply: Option<oneshot::Sender<Result<i64, StartError>>>,
     /// The node there is, as far as we know.
     node: Option<PresenceNode>,
-    /// When the node was made.
-    made: Option<Instant>,
+    /// When it was last tried to make it.
+    tried: Option<Instant>,
+    /// Since when another broker has been there with our id.
+    occupied: Option<Instant>,
     /// Asked for, and not yet seen to.
     is_news: bool,
 }
@@ -78,7 +80,7 @@ impl Presence {
 
     /// Whether this broker is there, so that it may take the seat.
     pub(super) fn is_there(&self, session: &dyn Session) -> bool {
-        self.life_in(session).is_some()
+        self.registering.is_some() && self.life_in(session).is_some()
     }
 
     /// Its life in this session, if it has one.
@@ -86,9 +88,14 @@ impl Presence {
         self.node.filter(|node| node.session == session.id()).map(|node| node.epoch)
     }
 
-    /// When its next life may begin, if it waits for one.
+    /// When it may be tried again, if that waits.
     pub(super) fn renewal(&self) -> Option<Instant> {
-        self.made.map(|made| made + RENEW_AFTER)
+        self.tried.map(|tried| tried + RENEW_AFTER)
+    }
+
+    /// It is about to end: from now on it stays away once it is fenced, and leaves the seat to others.
+    pub(super) fn leave(&mut self) {
+        self.registering = None;
     }
 }
 
@@ -114,12 +121,13 @@ impl Member {
             }
             None => None,
         };
-        self.connected(session, check_id(session, self.identity.id, self.identity.uuid)).await?;
-        self.check_registration(log.image(), &registering)?;
-        let presence = znodes::Presence::new(self.identity.id, self.identity.uuid, &registering);
-        let epoch = self.connected(session, be_present(session, &presence, over)).await?;
+        self.presence.tried = Some(Instant::now());
+        let epoch = match self.claim(session, log.image(), &registering, over).await {
+            Err(Over::Halt(halt @ Halt::IdInUse { .. })) => return self.wait_out(session, halt),
+            claimed => claimed?,
+        };
+        self.presence.occupied = None;
         self.presence.node = Some(PresenceNode { session: session.id(), epoch });
-        self.presence.made = Some(Instant::now());
         self.config.peers.speak_as(self.identity.cluster_id.as_deref().unwrap_or_default(), Some(epoch));
         // As the session of before may have left it.
         match self.registered(log.image(), epoch) {
@@ -137,13 +145,42 @@ impl Member {
         }
     }
 
-    /// What the controller would refuse is said here, to whoever can do something about it.
+    /// Makes the node. Gives the epoch of the life that begins with it.
+    async fn claim(
+        &mut self,
+        session: &dyn Session,
+        image: &Image,
+        registering: &Registering,
+        over: Option<i64>,
+    ) -> Result<i64, Over> {
+        let (id, uuid) = (self.identity.id, self.identity.uuid);
+        self.connected(session, check_id(session, id, uuid)).await?;
+        self.check_registration(image, registering)?;
+        let presence = znodes::Presence::new(id, uuid, registering);
+        self.connected(session, be_present(session, &presence, over)).await
+    }
+
+    /// Another data folder is there with our id. It may be that of a broker that is gone, and whose folder was replaced by ours:
+    /// then its session ends in its time, and only then the id is ours. Gives that it has to be waited.
+    fn wait_out(&mut self, session: &dyn Session, halt: Halt) -> Result<bool, Over> {
+        if self.presence.occupied.is_none() {
+            warn!("{halt}; waiting for its session to end");
+        }
+        let since = *self.presence.occupied.get_or_insert_with(Instant::now);
+        if since.elapsed() >= session.timeout() * 2 { Err(Over::Halt(halt)) } else { Ok(true) }
+    }
+
+    /// What the controller would refuse is said here, to whoever can do something about it. Not what has to do with the life
+    /// before: that is fenced first.
     fn check_registration(&self, image: &Image, registering: &Registering) -> Result<(), Over> {
         let Registering { endpoints, rack, clean, features } = registering.clone();
         let (id, uuid, epoch) = (self.identity.id, self.identity.uuid, i64::MAX);
         let register = RegisterBroker { id, uuid, epoch, endpoints, rack, clean, features };
         let mut given = Given { now_ms: 0, random: &mut random_bytes, configs: self.rules.as_ref() };
-        register.decide(image, &mut given).map(drop).map_err(|error| Over::Halt(Halt::Register(error)))
+        match register.decide(image, &mut given) {
+            Ok(_) | Err(RegisterError::OtherDataFolder { .. }) => Ok(()),
+            Err(error) => Err(Over::Halt(Halt::Register(error))),
+        }
     }
 
     /// The log has this life of this broker, and counts on it.
