@@ -194,9 +194,13 @@ impl DirState {
         self.hold(&log.folder.name, Held::Resting(Known::of(log)));
     }
 
-    /// Takes back what was known of a log that is not open: it is about to be something else.
-    pub(crate) fn disown(&self, partition: &PartitionDir) {
-        self.hold(partition, Held::Resting(Known { topic_id: Some(partition.topic_id()), ..Known::default() }));
+    /// Takes note of a log that is not open and becomes an empty one at `point`; what is known of it then.
+    pub(crate) fn start_over(&self, partition: &PartitionDir, point: LogPoint) -> Known {
+        let (folder, topic_id) = (partition.to_string(), partition.topic_id());
+        let point = Some(PartitionLine { folder, topic_id, value: point });
+        let known = Known { topic_id: Some(topic_id), point, ..Known::default() };
+        self.hold(partition, Held::Resting(known.clone()));
+        known
     }
 
     fn hold(&self, partition: &PartitionDir, held: Held) {
@@ -249,7 +253,8 @@ impl DirState {
     /// Removes the doomed segments' files.
     ///
     /// Oldest first, each removal durable before the next: a crash brings back newer ones at most, so a log has no hole. And
-    /// the segment that stays has a durable name first, or a crash could leave a log without any, which would start at 0.
+    /// the segment that stays has a durable name first, and the log a recovery point: one without is taken for new, and what
+    /// is there of it for the rest of a log that lost its beginning.
     pub(crate) fn sweep_doomed(&self) -> Result<(), DirFailed> {
         loop {
             let sweeping = self.sweeping.lock();
@@ -257,6 +262,11 @@ impl DirState {
             let Some(doomed) = self.doomed.lock().pop_front() else {
                 return Ok(());
             };
+            if self.ensure_point(&doomed.folder.name)? == Checkpointed::NoSpace {
+                // Of a log this young there is little to win.
+                self.doomed.lock().push_front(doomed);
+                return Ok(());
+            }
             let folder = &doomed.folder.path;
             let swept = self.disk.sync_dir(folder).and_then(|()| {
                 doomed.segments.iter().try_for_each(|segment| {
@@ -273,6 +283,24 @@ impl DirState {
     pub(crate) fn forget(&self, partition: &PartitionDir) -> Result<(), DirFailed> {
         self.partitions.lock().remove(&partition.to_string());
         self.remove_folder(partition)
+    }
+
+    /// Makes sure that the disk knows a recovery point of a log.
+    pub(crate) fn ensure_point(&self, partition: &PartitionDir) -> Result<Checkpointed, DirFailed> {
+        let name = partition.to_string();
+        if self.written.lock().points.contains_key(&name) {
+            return Ok(Checkpointed::Done);
+        }
+        let open = match self.partitions.lock().get(&name) {
+            Some(Held::Open(log)) => Some(Arc::clone(log)),
+            _ => None,
+        };
+        if let Some(log) = open {
+            log.sync()?;
+        }
+        let written = self.write_down()?;
+        let known = self.written.lock().points.contains_key(&name);
+        Ok(if known { written } else { Checkpointed::NoSpace })
     }
 
     /// The partitions that have a folder here, but for those whose topic nobody knows.
@@ -364,7 +392,6 @@ impl DirState {
                 now.offsets.insert(name, offsets);
             }
         }
-        let Written { points, offsets } = &mut *written;
         if *written == now {
             return Ok(Checkpointed::Done);
         }

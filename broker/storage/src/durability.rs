@@ -56,7 +56,8 @@ pub(crate) struct Durability {
 /// How far syncs have come.
 #[derive(Debug)]
 struct Synced {
-    /// `None` while the log is made to start over: a point in it would be none in what it becomes.
+    /// `None` until a new log is synced for the first time, its name with it; and while a log is made to start over, because a
+    /// point in it would be none in what it becomes.
     recovery_point: Option<LogPoint>,
     /// From the announcement of a truncation to its end, which syncs what is left.
     truncating: bool,
@@ -74,12 +75,12 @@ struct Unsynced {
 }
 
 impl Durability {
-    pub(crate) fn new(reader: Arc<LogReader>, tail: LogPoint, recovery_point: LogPoint) -> Self {
+    pub(crate) fn new(reader: Arc<LogReader>, tail: LogPoint, recovery_point: Option<LogPoint>) -> Self {
         Self {
             folder: Arc::clone(reader.folder()),
             reader,
             tail: Mutex::new(tail),
-            synced: Mutex::new(Synced { recovery_point: Some(recovery_point), truncating: false }),
+            synced: Mutex::new(Synced { recovery_point, truncating: false }),
             unsynced: Unsynced::default(),
             waiting: Mutex::default(),
         }

@@ -149,7 +149,7 @@ impl Log {
             recovered.segments,
             recovered.epochs,
             tail.offset,
-            recovered.durable.offset,
+            recovered.durable.map_or(0, |durable| durable.offset),
             recovered.offsets,
         ));
         let durability = Arc::new(Durability::new(Arc::clone(&reader), tail, recovered.durable));
@@ -162,7 +162,7 @@ impl Log {
         if recovered.epochs_new {
             durability.epochs_changed();
         }
-        if recovered.durable != tail || recovered.epochs_new {
+        if recovered.durable.is_some_and(|durable| durable != tail || recovered.names_new || recovered.epochs_new) {
             // What was just scanned may be in the page cache only; and batches that come must not be held against epochs of
             // batches that are no more.
             durability.sync()?;

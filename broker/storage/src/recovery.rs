@@ -7,7 +7,7 @@
 //!   '------ damage here: nothing is cut, the log ----'  '--- the first bad batch ends the log: it and all after it
 //!           does not open and says where                     are a write that never finished
 //! ```
-//! Zeroes allocated ahead are the end of a segment, not damage. What is kept after a scan is made durable before it counts.
+//! A log without recovery point begins at offset 0, or was never durable. Zeroes allocated ahead are the end of a segment, not damage. What is kept after a scan is made durable before it counts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,7 +29,7 @@ use crate::manifest::{LogEnd, LogOffsets};
 use crate::partition_dir::{Folder, Kind, METADATA, Metadata, parse_file_name, read_metadata};
 use crate::producer_state::Producers;
 use crate::scan::{Damage, HEADER_WINDOW, Scan, ScanError};
-use crate::segment::Segment;
+use crate::segment::{Segment, remove_files};
 use crate::snapshots::Snapshots;
 use crate::truncation::{self, Truncation};
 
@@ -105,8 +105,8 @@ pub(crate) struct Recovered {
     pub(crate) epochs: LeaderEpochs,
     pub(crate) producers: Producers,
     pub(crate) snapshots: Snapshots,
-    /// Up to where the log is known to be durable.
-    pub(crate) durable: LogPoint,
+    /// Up to where the log is known to be durable; `None` for one made now.
+    pub(crate) durable: Option<LogPoint>,
     /// Whether a segment may have no durable name.
     pub(crate) names_new: bool,
     /// Whether the leader epochs' checkpoint does not say what the batches say.
@@ -147,6 +147,9 @@ pub(crate) fn recover(folder: &Arc<Folder>, config: &LogConfig, now_ms: i64) -> 
         };
     }
     folder.dir.unmark_clean().map_err(|error| folder.dir.fail("open", error))?;
+    if clean_end.is_none() && point.is_none() && !files.logs.contains_key(&0) {
+        return start_anew(folder, &files);
+    }
     let recorded = read_epochs(folder)?;
     let scanned = match &clean_end {
         Some(end) => trust(folder, &files, end, recorded)?,
@@ -171,13 +174,32 @@ pub(crate) fn recover(folder: &Arc<Folder>, config: &LogConfig, now_ms: i64) -> 
         epochs: scanned.epochs,
         producers,
         snapshots,
-        durable: scanned.durable,
+        durable: Some(scanned.durable),
         names_new: scanned.names_new,
         epochs_new: scanned.epochs_new,
         folder_made: files.metadata_absent,
         offsets: known.offsets.map(|offsets| offsets.value),
         recovery: scanned.recovery,
     })
+}
+
+/// Gives up a log that lost its beginning with the power: its first segment had no durable name, so nothing of it was ever
+/// durable. What retention left of a log has a recovery point.
+fn start_anew(folder: &Arc<Folder>, files: &Files) -> Result<Recovered, OpenLogError> {
+    let bytes = files.logs.values().sum();
+    tracing::warn!(partition = %folder.name, bytes, "segments without those before them: the log never was durable");
+    let disk = folder.disk();
+    for base in files.logs.keys().rev() {
+        remove_files(folder, *base)
+            .and_then(|()| disk.sync_dir(&folder.path))
+            .map_err(|error| folder.dir.fail("recovery", error))?;
+    }
+    crate::disk::remove_if_there(disk, &folder.file(leader_epoch::FILE))
+        .map_err(|error| folder.dir.fail("recovery", error))?;
+    let made = create(folder)?;
+    let recovery =
+        Recovery { clean: false, truncated_bytes: bytes, dropped_segments: files.logs.len(), ..made.recovery };
+    Ok(Recovered { recovery, ..made })
 }
 
 /// Does a truncation again that a crash interrupted; what is known of the log then.
@@ -189,10 +211,7 @@ fn finish_truncation(folder: &Arc<Folder>, known: Known) -> Result<Known, OpenLo
     let known = match announced {
         // The recovery point was taken back before the announcement.
         Truncation::To(_) => Known { clean_end: None, ..known },
-        Truncation::StartAt(_) => {
-            folder.dir.disown(&folder.name);
-            Known::default()
-        }
+        Truncation::StartAt(_) => folder.dir.start_over(&folder.name, announced.end()),
     };
     folder
         .dir
@@ -222,7 +241,7 @@ fn create(folder: &Arc<Folder>) -> Result<Recovered, OpenLogError> {
         epochs: LeaderEpochs::default(),
         producers: Producers::default(),
         snapshots: Snapshots::default(),
-        durable: LogPoint { offset: 0, segment: 0, position: 0 },
+        durable: None,
         names_new: true,
         epochs_new: false,
         folder_made: true,

@@ -23,6 +23,35 @@ fn config(random: &mut Random) -> LogConfig {
 }
 
 #[test]
+fn a_log_that_lost_its_beginning_with_the_power_was_never_durable_and_starts_anew() {
+    let mut beheaded = 0;
+    for seed in 0..300 {
+        let machine = Machine::new();
+        let config = LogConfig { segment_bytes: 400, ..LogConfig::default() };
+        let (mut log, _) = machine.open(config.clone());
+        let mut sent = Sent::default();
+        for i in 0..8 {
+            sent.append(&mut log, &batch(i, RECORDS), 0);
+        }
+        machine.dir.checkpoint().expect("written down: nothing is durable");
+        let machine = machine.after(Crash::Torn(seed));
+        let segments = machine.segments();
+        let (log, recovery) = machine.open(config.clone());
+        let what = format!("seed {seed}");
+        assert_eq!(recovery.log_start, 0, "{what}");
+        sent.assert_log_is(&log, sent.below(recovery.log_end), &what);
+        if segments.first().is_some_and(|first| !first.ends_with("00000000000000000000.log")) {
+            beheaded += 1;
+            assert!(recovery.log_end == 0 && !recovery.clean, "{what}");
+        }
+        drop(log);
+        let (_, again) = machine.after(Crash::PowerCut).open(config);
+        assert_eq!((again.log_start, again.log_end), (0, recovery.log_end), "{what}, again");
+    }
+    assert!(beheaded > 20, "{beheaded} of the seeds are what the test is about");
+}
+
+#[test]
 fn nothing_flushed_is_lost_in_any_crash() {
     for seed in 0..SEEDS {
         lives(seed);

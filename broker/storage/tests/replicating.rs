@@ -3,9 +3,11 @@
 
 mod support;
 
+use std::io;
+
 use bytes::Bytes;
 use sluice_protocol::records::Chunks;
-use sluice_storage::testing::{Crash, Random};
+use sluice_storage::testing::{Call, Crash, Random};
 use sluice_storage::{Log, LogConfig, ReplicateError};
 use support::history::{History, fetch};
 use support::machine::Machine;
@@ -221,6 +223,43 @@ fn lives(seed: u64) {
         };
         machine = machine.after(crash);
         assert_eq!(machine.opened.clean, clean, "{what}, {crash:?}");
+    }
+}
+
+/// KAFKA-10778: a disk that fails in the middle of an append fails its directory, and what comes back after it is a front of
+/// what was sent, with its windows.
+#[test]
+fn a_disk_that_fails_within_an_answer_leaves_a_front_of_it() {
+    let calls = [Call::Create, Call::Write, Call::Allocate, Call::Truncate, Call::Sync, Call::SyncDir, Call::Rename];
+    for call in calls {
+        for passing in 0.. {
+            let mut random = Random::new(14);
+            let history = written(&mut random, 30);
+            let machine = Machine::new();
+            let config = LogConfig { segment_bytes: 900, ..LogConfig::default() };
+            let (mut log, _) = machine.open(config.clone());
+            machine.disk.fail(call, passing, io::ErrorKind::Other);
+            let mut flushed = 0;
+            while machine.dir.failed().is_none() && log.reader().log_end_offset() < history.end() {
+                let answer = history.answer(log.reader().log_end_offset(), 10, &mut random);
+                if log.append_replicated(&answer, NOW_MS).is_ok() && machine.flush(&log).is_ok() {
+                    flushed = history.below(log.reader().durable_offset());
+                }
+            }
+            let what = format!("{call:?} after {passing} others");
+            if machine.dir.failed().is_none() {
+                assert!(passing > 0, "{call:?} is never called");
+                break;
+            }
+            let refused = log.append_replicated(&history.answer(log.reader().log_end_offset(), 1, &mut random), NOW_MS);
+            assert!(matches!(refused, Err(ReplicateError::Storage(_))), "{what}: {refused:?}");
+            for crash in [Crash::Killed, Crash::PowerCut, Crash::Torn(u64::from(passing))] {
+                let (log, recovery) = machine.after(crash).open(config.clone());
+                let there = history.below(recovery.log_end);
+                assert!(there >= flushed, "{what}, {crash:?}: {flushed} flushed, {there} there");
+                history.assert_log_is(&log, there, &format!("{what}, {crash:?}"));
+            }
+        }
     }
 }
 

@@ -130,6 +130,11 @@ impl Log {
             truncation.apply(&folder)
         })?;
         self.go_on(Arc::clone(&self.reader.segments()[0]), Producers::default());
+        // Its point is on the disk before the announcement goes: a log that begins beyond 0 without one has lost its beginning.
+        if self.folder.dir.ensure_point(&self.folder.name)? == Checkpointed::NoSpace {
+            let error = io::ErrorKind::StorageFull.into();
+            return Err(self.folder.dir.fail("truncate", error).into());
+        }
         self.folder.dir.checkpoint()?;
         self.finish()?;
         Ok(())
