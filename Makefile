@@ -22,7 +22,7 @@ fmt: ## format all code
 	@cargo fmt --all
 
 bench: ## micro-benchmarks of the data path, as ratios within one run
-	@scripts/prerequisites demo && scripts/build-plugins && cargo bench --workspace --bench '*'
+	@scripts/prerequisites demo && scripts/build-plugins && cargo bench --workspace
 
 plugins: ## build the first-party plugins as Wasm components
 	@scripts/prerequisites demo && scripts/build-plugins

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin;
 use crate::api::{Api, VIEW_ANSWERS_MAX};
-use crate::config::{BrokerConfig, Kind, TopicDefaults, check_topic_config, millis, topic_key};
+use crate::config::{BrokerConfig, Kind, TopicDefaults, check_changed, check_topic_config, millis, topic_key};
 use crate::coordination::{
     self, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, Registering, RpcCalls, SnapshotEvery,
     StartError,
@@ -38,6 +38,8 @@ use crate::net::{self, BindError, Endpoint, ListenerName, TlsError};
 use crate::partition::{Manager, ManagerConfig, OpenAllError, PartitionConfig};
 use crate::plugins::{GateMarks, Registry, Report, Store};
 use crate::producer_ids::ProducerIds;
+use crate::reassignments::Reassignments;
+use crate::replica_states::ReplicaStates;
 use crate::rpc::{self, Handler, PeerTls, Peers, PeersConfig};
 use crate::slow;
 
@@ -49,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) partitions: Arc<Manager>,
     pub(crate) plugins: Arc<Registry>,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) replicas: Arc<ReplicaStates>,
     /// Places for answers of views; see [`crate::api::VIEW_ANSWERS_MAX`].
     pub(crate) view_answers: Arc<Semaphore>,
     pub(crate) metrics: Arc<Metrics>,
@@ -164,7 +167,7 @@ impl Broker {
         let others = inter_broker.as_ref().map(net::Bound::endpoints).unwrap_or_default();
         let registering = Registering {
             endpoints: bound.endpoints().iter().chain(&others).map(registered).collect(),
-            rack: None,
+            rack: settings.broker_rack.clone(),
             clean: locked.was_clean(),
             features: FeatureLevels::OURS,
         };
@@ -189,8 +192,14 @@ impl Broker {
         plugins.apply(&metadata.image()).await;
         let mut tasks =
             vec![tokio::spawn(Arc::clone(&partitions).follow()), tokio::spawn(Arc::clone(&plugins).follow())];
-        let inter_broker = inter_broker
-            .map(|bound| rpc::serve(bound, peers, Arc::new(InterBroker::new(metadata.clone())) as Arc<dyn Handler>));
+        let replicas = Arc::new(ReplicaStates {
+            node_id: settings.broker_id,
+            metadata: metadata.clone(),
+            partitions: Arc::clone(&partitions),
+            peers: peers.clone(),
+        });
+        let answers: Arc<dyn Handler> = Arc::new(InterBroker::new(metadata.clone(), Arc::clone(&partitions)));
+        let inter_broker = inter_broker.map(|bound| rpc::serve(bound, peers, answers));
         metadata.register(registering).await?;
         let shared = Arc::new(Shared {
             node_id: settings.broker_id,
@@ -198,12 +207,15 @@ impl Broker {
             partitions: Arc::clone(&partitions),
             plugins: Arc::clone(&plugins),
             producer_ids: ProducerIds::default(),
+            replicas: Arc::clone(&replicas),
             view_answers: Arc::new(Semaphore::new(VIEW_ANSWERS_MAX)),
             metrics,
             config: Arc::clone(&config),
         });
         let every = millis(settings.log_retention_check_interval_ms);
         tasks.push(tokio::spawn(Arc::clone(&partitions).keep_house(every)));
+        let reassignments = Reassignments::new(shared.metadata.clone(), replicas, settings.balancer_enable);
+        tasks.push(tokio::spawn(reassignments.run()));
         let admin = admin.map(|bound| bound.serve(Arc::clone(&shared)));
         let running = bound.serve(Arc::new(Api::new(Arc::clone(&shared))));
         Ok(Self { shared, running, inter_broker, admin, cluster_id: joined.cluster_id, tasks })
@@ -370,13 +382,6 @@ impl ConfigRules for TopicRules {
     }
 
     fn check_broker(&self, name: &str, value: &str) -> Result<(), String> {
-        // Rates in bytes a second, which is what there is to change about a broker while it moves replicas.
-        match name {
-            "leader.replication.throttled.rate" | "follower.replication.throttled.rate" => match value.parse::<u64>() {
-                Ok(rate) if rate > 0 => Ok(()),
-                _ => Err(format!("it has to be a whole number from 1, and `{value}` is not")),
-            },
-            _ => Err("it cannot be changed while brokers run".to_owned()),
-        }
+        check_changed(name, value)
     }
 }

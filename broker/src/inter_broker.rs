@@ -1,9 +1,13 @@
 //! What this broker does for the others: it makes their changes while it is the controller, and lets its followers fetch.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use sluice_protocol::records::Part;
 
 use crate::coordination::{ChangeFailed, Metadata};
+use crate::partition::Manager;
+use crate::replica_states;
 use crate::rpc::{
     Caller, FetchError, FetchPartition, FetchedPartition, Handler, PartitionId, ReplicaFetch, ReplicaFetched,
     ReplicaState,
@@ -12,11 +16,12 @@ use crate::rpc::{
 /// The answers to other brokers' calls.
 pub(crate) struct InterBroker {
     metadata: Metadata,
+    partitions: Arc<Manager>,
 }
 
 impl InterBroker {
-    pub(crate) fn new(metadata: Metadata) -> Self {
-        Self { metadata }
+    pub(crate) fn new(metadata: Metadata, partitions: Arc<Manager>) -> Self {
+        Self { metadata, partitions }
     }
 }
 
@@ -40,7 +45,7 @@ impl Handler for InterBroker {
         (ReplicaFetched { session: 0, session_lost: false, partitions }, Vec::new())
     }
 
-    async fn replica_states(&self, _: &Caller, _: Vec<PartitionId>) -> Vec<ReplicaState> {
-        Vec::new()
+    async fn replica_states(&self, _: &Caller, partitions: Vec<PartitionId>) -> Vec<ReplicaState> {
+        replica_states::here(&self.partitions, &partitions)
     }
 }

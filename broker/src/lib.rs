@@ -21,5 +21,7 @@ pub mod net;
 mod partition;
 mod plugins;
 mod producer_ids;
+mod reassignments;
+mod replica_states;
 mod rpc;
 mod slow;

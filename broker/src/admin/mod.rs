@@ -1,4 +1,5 @@
-//! The admin API over HTTPS: plugins, gates, views; whether the broker lives and is ready; its metrics.
+//! The admin API over HTTPS: plugins, gates, views; the cluster's brokers and replicas; whether the broker lives and is ready;
+//! its metrics.
 //!
 //! The server asks for a client certificate. Probes (`/livez`, `/readyz`) are answered without one; everything else is refused
 //! to whoever does not show a certificate of the cluster's authorities. What the calls take and give is in [`shapes`].
@@ -7,6 +8,7 @@
 //! away makes a broker unready and never dead.
 
 mod bindings;
+mod cluster;
 mod plugins;
 mod refusal;
 mod server;
@@ -48,6 +50,11 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/topics/{topic}/gate", put(bindings::set).get(bindings::show).delete(bindings::remove))
         .route("/v1/views", get(views::list))
         .route("/v1/views/{name}", put(views::put).get(views::show).delete(views::remove))
+        .route("/v1/cluster", get(cluster::show))
+        .route("/v1/cluster/balance", get(cluster::plan))
+        .route("/v1/cluster/brokers/{id}/drain", put(cluster::drain).get(cluster::drained).delete(cluster::undrain))
+        .route("/v1/topics/{topic}/partitions/{partition}/replicas", get(cluster::replicas))
+        .route("/v1/topics/{topic}/partitions/{partition}/recover", post(cluster::recover))
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX))
         .layer(middleware::from_fn(only_certified));
     Router::new()

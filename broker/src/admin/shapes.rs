@@ -13,10 +13,24 @@
 //! | `GET /v1/views` | | a list of [`ViewInfo`] |
 //! | `GET /v1/views/{name}` | | [`ViewInfo`] |
 //! | `DELETE /v1/views/{name}` | | `204` |
+//! | `GET /v1/cluster` | | [`ClusterInfo`] |
+//! | `GET /v1/cluster/balance` | | [`PlanInfo`] |
+//! | `PUT /v1/cluster/brokers/{id}/drain` | | [`DrainInfo`]; the broker is being emptied from then on |
+//! | `GET /v1/cluster/brokers/{id}/drain` | | [`DrainInfo`] |
+//! | `DELETE /v1/cluster/brokers/{id}/drain` | | [`DrainInfo`] |
+//! | `GET /v1/topics/{topic}/partitions/{partition}/replicas` | | a list of [`ReplicaInfo`] |
+//! | `POST /v1/topics/{topic}/partitions/{partition}/recover` | [`RecoverSpec`] | a list of [`ReplicaInfo`] |
 //!
 //! A refusal has a status of 4xx or 5xx and an [`ErrorBody`].
 
+mod cluster;
+
 use serde::{Deserialize, Serialize};
+
+pub use cluster::{
+    BrokerInfo, BrokerState, ClusterInfo, DrainInfo, LoadInfo, MoveInfo, PlanInfo, PlannedBroker, RecoverSpec,
+    ReplicaInfo, ReplicaLog,
+};
 
 /// Why something was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,12 +19,16 @@ pub(super) fn handle(cx: &Context<'_>, request: &DescribeClusterRequest) -> Desc
             ..DescribeClusterResponse::default()
         };
     }
-    let brokers = metadata::brokers(cx).into_iter().map(|broker| DescribeClusterBroker {
-        broker_id: broker.node_id,
-        host: broker.host,
-        port: broker.port,
-        rack: broker.rack,
-        is_fenced: false,
+    let known = cx.image.brokers().filter(|broker| !broker.fenced || request.include_fenced_brokers);
+    let brokers = known.filter_map(|broker| {
+        let endpoint = metadata::endpoint(cx, broker)?;
+        Some(DescribeClusterBroker {
+            broker_id: broker.id,
+            host: endpoint.host.clone(),
+            port: i32::from(endpoint.port),
+            rack: broker.rack.clone(),
+            is_fenced: broker.fenced,
+        })
     });
     let mut response = DescribeClusterResponse {
         endpoint_type: BROKERS,

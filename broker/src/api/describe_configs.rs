@@ -14,9 +14,9 @@ use super::resolve::{Source, Wanted};
 use crate::config::{ConfigSource, Described};
 
 /// Kafka's number for a topic as the resource.
-const TOPIC: i8 = 2;
+pub(super) const TOPIC: i8 = 2;
 /// And for a broker.
-const BROKER: i8 = 4;
+pub(super) const BROKER: i8 = 4;
 
 /// Kafka's number of the type `string`, in which a view's own settings are told.
 const STRING: i8 = 2;
@@ -63,11 +63,36 @@ fn describe(
             Ok(Source::View { view, base }) => Ok(of_view(&view, &base.name)),
             Err(not_found) => Err((not_found.code(), format!("there is no topic `{name}`"))),
         },
-        BROKER if name.is_empty() => Ok(Vec::new()),
-        BROKER if name.parse() == Ok(cx.shared.node_id) => Ok(rows(cx.shared.config.describe_broker())),
+        BROKER if name.is_empty() => Ok(rows(of_all_brokers(cx))),
+        BROKER if name.parse() == Ok(cx.shared.node_id) => {
+            let set = |source, name: &str| set_while_running(cx, source, name);
+            Ok(rows(cx.shared.config.describe_broker(set)))
+        }
         BROKER => Err((ErrorCode::InvalidRequest, format!("this is broker {}, not `{name}`", cx.shared.node_id))),
         other => Err((ErrorCode::InvalidRequest, format!("resources of type {other} have no settings here"))),
     }
+}
+
+/// What was set for this broker since it started, or for all.
+fn set_while_running(cx: &Context<'_>, source: ConfigSource, name: &str) -> Option<String> {
+    let whose = match source {
+        ConfigSource::DynamicBroker => Some(cx.shared.node_id),
+        ConfigSource::DynamicDefaultBroker => None,
+        ConfigSource::DynamicTopic | ConfigSource::StaticBroker | ConfigSource::Default => return None,
+    };
+    cx.image.broker_configs(whose)?.get(name).cloned()
+}
+
+/// Of the settings of all brokers, those that were set while they run: a broker without a name has no others.
+fn of_all_brokers(cx: &Context<'_>) -> Vec<Described> {
+    let set = |source, name: &str| match source {
+        ConfigSource::DynamicDefaultBroker => set_while_running(cx, source, name),
+        _ => None,
+    };
+    let mut all = cx.shared.config.describe_broker(set);
+    all.retain(|setting| setting.source == ConfigSource::DynamicDefaultBroker);
+    all.iter_mut().for_each(|setting| setting.synonyms.truncate(1));
+    all
 }
 
 /// A topic's settings, as the answer to CreateTopics tells them.

@@ -2,8 +2,8 @@
 //!
 //! A view is listed as the topic it is to clients: own name, own id, its base's partitions, leaders and epochs.
 
-use sluice_cluster::PartitionRegistration;
 use sluice_cluster::decide::{CreateTopicError, CreateTopics, NewTopic, Placement, check_name};
+use sluice_cluster::{BrokerRegistration, Endpoint, Image, PartitionRegistration};
 use sluice_protocol::ErrorCode;
 use sluice_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
@@ -35,7 +35,7 @@ pub(super) async fn handle(cx: &Context<'_>, answering: Answering, request: Meta
     };
     let include_operations = request.include_topic_authorized_operations;
     let mut topics: Vec<MetadataResponseTopic> = if all {
-        cx.sources().map(|source| describe(&source, include_operations)).collect()
+        cx.sources().map(|source| describe(&cx.image, &source, include_operations)).collect()
     } else {
         let wanted = request.topics.unwrap_or_default();
         wanted.into_iter().map(|topic| look_up(cx, topic, include_operations)).collect()
@@ -45,7 +45,7 @@ pub(super) async fn handle(cx: &Context<'_>, answering: Answering, request: Meta
     }
     let image = cx.shared.metadata.image();
     let mut response = MetadataResponse {
-        brokers: brokers(cx),
+        brokers: brokers(cx, &image),
         cluster_id: image.cluster_id().map(str::to_owned),
         controller_id: image.controller_id().unwrap_or(-1),
         topics,
@@ -57,10 +57,16 @@ pub(super) async fn handle(cx: &Context<'_>, answering: Answering, request: Meta
     answering.with(&response)
 }
 
-/// The brokers at the addresses of the listener that was asked: a client behind one network is not sent to another.
-pub(super) fn brokers(cx: &Context<'_>) -> Vec<MetadataResponseBroker> {
-    let brokers = cx.image.brokers().filter(|broker| !broker.fenced).filter_map(|broker| {
-        let endpoint = broker.endpoints.iter().find(|endpoint| cx.peer.listener.as_str() == endpoint.listener)?;
+/// Where a broker is reached on the listener that was asked: a client behind one network is not sent to another. Nobody is
+/// asked on the listener that brokers have for each other.
+pub(super) fn endpoint<'a>(cx: &Context<'_>, broker: &'a BrokerRegistration) -> Option<&'a Endpoint> {
+    broker.endpoints.iter().find(|endpoint| cx.peer.listener.as_str() == endpoint.listener)
+}
+
+/// The brokers that serve.
+fn brokers(cx: &Context<'_>, image: &Image) -> Vec<MetadataResponseBroker> {
+    let brokers = image.serving().filter_map(|broker| {
+        let endpoint = endpoint(cx, broker)?;
         Some(MetadataResponseBroker {
             node_id: broker.id,
             host: endpoint.host.clone(),
@@ -74,7 +80,7 @@ pub(super) fn brokers(cx: &Context<'_>) -> Vec<MetadataResponseBroker> {
 fn look_up(cx: &Context<'_>, topic: MetadataRequestTopic, include_operations: bool) -> MetadataResponseTopic {
     let wanted = topic.name.as_deref().map_or(Wanted::Id(topic.topic_id), Wanted::Name);
     match cx.resolve(wanted) {
-        Ok(source) => describe(&source, include_operations),
+        Ok(source) => describe(&cx.image, &source, include_operations),
         Err(not_found) => MetadataResponseTopic {
             error_code: match wanted {
                 // Asked again, such a name would not come to be either.
@@ -88,7 +94,7 @@ fn look_up(cx: &Context<'_>, topic: MetadataRequestTopic, include_operations: bo
     }
 }
 
-fn describe(source: &Source, include_operations: bool) -> MetadataResponseTopic {
+fn describe(image: &Image, source: &Source, include_operations: bool) -> MetadataResponseTopic {
     let base = source.base();
     MetadataResponseTopic {
         name: Some(source.name().to_owned()),
@@ -98,14 +104,19 @@ fn describe(source: &Source, include_operations: bool) -> MetadataResponseTopic 
             .partitions
             .iter()
             .zip(0..)
-            .map(|(partition, index)| describe_partition(index, partition))
+            .map(|(partition, index)| describe_partition(image, index, partition))
             .collect(),
         topic_authorized_operations: if include_operations { authorized::of(source) } else { i32::MIN },
         ..MetadataResponseTopic::default()
     }
 }
 
-fn describe_partition(partition_index: i32, partition: &PartitionRegistration) -> MetadataResponsePartition {
+fn describe_partition(
+    image: &Image,
+    partition_index: i32,
+    partition: &PartitionRegistration,
+) -> MetadataResponsePartition {
+    let is_away = |id: &i32| image.broker(*id).is_none_or(|broker| broker.fenced);
     let has_leader = partition.leader != PartitionRegistration::NO_LEADER;
     MetadataResponsePartition {
         error_code: if has_leader { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
@@ -114,7 +125,7 @@ fn describe_partition(partition_index: i32, partition: &PartitionRegistration) -
         leader_epoch: partition.leader_epoch,
         replica_nodes: partition.replicas.clone(),
         isr_nodes: partition.isr.clone(),
-        offline_replicas: Vec::new(),
+        offline_replicas: partition.replicas.iter().copied().filter(is_away).collect(),
     }
 }
 
@@ -143,7 +154,7 @@ async fn auto_create(cx: &Context<'_>, topics: &mut [MetadataResponseTopic], inc
     for topic in topics.iter_mut().filter(|topic| topic.error_code == ErrorCode::UnknownTopicOrPartition) {
         let Some(name) = topic.name.as_deref() else { continue };
         if let Ok(source) = resolve(&image, Wanted::Name(name)) {
-            *topic = describe(&source, include_operations);
+            *topic = describe(&image, &source, include_operations);
             continue;
         }
         topic.error_code = match &created {

@@ -4,16 +4,21 @@
 //! failure becomes an [`ErrorCode`]. Everything that is advertised works, and nothing else is advertised: the table is
 //! [`sluice_protocol::messages::SUPPORTED`].
 
+mod alter_partition_reassignments;
 mod api_versions;
 mod authorized;
+mod create_partitions;
 mod create_topics;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod produce;
 pub(crate) mod resolve;
@@ -86,6 +91,17 @@ async fn dispatch(cx: &Context<'_>, key: ApiKey, header: &RequestHeader, frame: 
         ApiKey::DeleteTopics => answering.with(&delete_topics::handle(cx, read(header, frame)?).await),
         ApiKey::DescribeConfigs => answering.with(&describe_configs::handle(cx, read(header, frame)?)),
         ApiKey::DescribeCluster => answering.with(&describe_cluster::handle(cx, &read(header, frame)?)),
+        ApiKey::ElectLeaders => answering.with(&elect_leaders::handle(cx, read(header, frame)?).await),
+        ApiKey::IncrementalAlterConfigs => {
+            answering.with(&incremental_alter_configs::handle(cx, read(header, frame)?).await)
+        }
+        ApiKey::CreatePartitions => answering.with(&create_partitions::handle(cx, read(header, frame)?).await),
+        ApiKey::AlterPartitionReassignments => {
+            answering.with(&alter_partition_reassignments::handle(cx, read(header, frame)?).await)
+        }
+        ApiKey::ListPartitionReassignments => {
+            answering.with(&list_partition_reassignments::handle(cx, &read(header, frame)?))
+        }
         ApiKey::InitProducerId => answering.with(&init_producer_id::handle(cx, &read(header, frame)?).await),
         ApiKey::FindCoordinator => answering.with(&find_coordinator::handle(answering.version, read(header, frame)?)),
         _ => return Err(Unreadable::NotServed),

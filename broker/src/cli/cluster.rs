@@ -1,4 +1,15 @@
-//! Which cluster a command talks to, and as whom: flags over the environment over a profile.
+//! Which cluster a command talks to, and as whom: flags over the environment over a profile. And the commands that are about
+//! the cluster itself.
+
+mod balance;
+pub(super) mod commands;
+mod drain;
+mod elect;
+mod progress;
+mod reassign;
+mod recover;
+mod status;
+mod text;
 
 use std::path::PathBuf;
 

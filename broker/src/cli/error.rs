@@ -30,6 +30,7 @@ pub(super) struct CliError {
 /// Exit codes.
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+const UNHEALTHY: u8 = 3;
 
 impl CliError {
     /// What was asked for could not be done.
@@ -45,6 +46,11 @@ impl CliError {
     /// It has been said on standard error already what failed.
     pub(super) const fn said() -> Self {
         Self { code: FAILED, message: String::new(), hints: Vec::new() }
+    }
+
+    /// What was looked at was shown, and is not as it should be.
+    pub(super) const fn unhealthy() -> Self {
+        Self { code: UNHEALTHY, message: String::new(), hints: Vec::new() }
     }
 
     /// Adds what to do about it.

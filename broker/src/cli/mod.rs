@@ -74,6 +74,9 @@ enum Command {
     /// Show a topic through a plugin, under a name of its own.
     #[command(subcommand)]
     View(view::Command),
+    /// Look at the cluster, empty and even brokers, move replicas and leaders.
+    #[command(subcommand)]
+    Cluster(cluster::commands::Command),
     /// Look at a broker's configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -116,6 +119,7 @@ fn execute(arguments: Arguments, output: &Output) -> Result<(), CliError> {
         Command::Plugin(command) => plugin::run(command, cluster, output),
         Command::Gate(command) => block_on(gate::run(command, cluster, output)),
         Command::View(command) => block_on(view::run(command, cluster, output)),
+        Command::Cluster(command) => block_on(cluster::commands::run(command, cluster, output)),
         Command::Config(command) => config::run(&command, output),
     }
 }

@@ -9,6 +9,7 @@
 //! One request at a time per connection, so that an answer belongs to the last request. It speaks to any Kafka broker: the
 //! version of each call is the highest that both sides know.
 
+mod cluster;
 mod connection;
 mod consumer;
 mod partitioner;
@@ -31,6 +32,7 @@ use sluice_protocol::{
     messages::{MetadataRequest, MetadataRequestTopic, MetadataResponse},
 };
 
+pub use cluster::{ElectionType, Reassign, Reassigning};
 pub use consumer::{Consumed, Consumer};
 pub use partitioner::partition_for_key;
 pub use producer::{NewRecord, Producer, Stored};

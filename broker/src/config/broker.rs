@@ -17,6 +17,8 @@ keys! {
         /// The folder in which topics are kept, if log.dirs does not say.
         log_dir: Option<String> = "log.dir", Kind::String, None;
 
+        /// Where the broker is: a rack, a room, a zone. Replicas of a partition are spread over racks.
+        broker_rack: Option<String> = "broker.rack", Kind::String, None;
         /// Where the broker listens: NAME://HOST:PORT, with commas between them. Without a host: every interface. Port 0: any free port.
         /// By default clients and, where a truststore says which of them are believed, other brokers.
         listeners: Vec<String> = "listeners", Kind::List, Some("SSL://:9093,INTERNAL://:9094");
@@ -92,8 +94,8 @@ keys! {
 
         /// Partitions of a topic that is created without saying how many.
         num_partitions: i32 = "num.partitions", Kind::POSITIVE, Some("1");
-        /// Replicas of a topic that is created without saying how many. One for now.
-        default_replication_factor: i32 = "default.replication.factor", Kind::Int { min: 1, max: 1 }, Some("1");
+        /// Replicas of a topic that is created without saying how many.
+        default_replication_factor: i32 = "default.replication.factor", Kind::Int { min: 1, max: 32_767 }, Some("1");
         /// Whether a topic is created when a client asks for it and allows that.
         auto_create_topics_enable: bool = "auto.create.topics.enable", Kind::Boolean, Some("true");
         /// How often retention is looked after, in milliseconds.
@@ -104,9 +106,12 @@ keys! {
         fetch_max_bytes: i32 = "fetch.max.bytes", Kind::Int { min: 1024, max: i32::MAX }, Some("57671680");
 
         /// Bytes a second that this broker sends to followers out of sync, of the replicas that topics name in leader.replication.throttled.replicas.
-        leader_throttled_rate: i64 = "leader.replication.throttled.rate", Kind::LONG_COUNT, Some("9223372036854775807");
+        leader_throttled_rate: i64 = "leader.replication.throttled.rate", Kind::LONG_POSITIVE, Some("9223372036854775807");
         /// Bytes a second that this broker fetches while it is out of sync, of the replicas that topics name in follower.replication.throttled.replicas.
-        follower_throttled_rate: i64 = "follower.replication.throttled.rate", Kind::LONG_COUNT, Some("9223372036854775807");
+        follower_throttled_rate: i64 = "follower.replication.throttled.rate", Kind::LONG_POSITIVE, Some("9223372036854775807");
+
+        /// Whether the controller evens what brokers carry without being asked, once they are more than a tenth apart.
+        balancer_enable: bool = "sluice.balancer.enable", Kind::Boolean, Some("false");
 
         /// Where the admin API listens: https://HOST:PORT. Port 0: any free port.
         admin_listener: String = "sluice.admin.listener", Kind::String, Some("https://127.0.0.1:9643");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     BrokerConfig,
     key::Key,
-    resolved::{broker_key, broker_keys},
+    resolved::{CHANGED_WHILE_RUNNING, broker_key, broker_keys},
     source::Origin,
     topic::{SYNONYMS, TOPIC_KEYS, check_topic_config, converted},
 };
@@ -48,6 +48,10 @@ pub struct Synonym {
 pub enum ConfigSource {
     /// The topic's own.
     DynamicTopic = 1,
+    /// Set for this broker while it runs.
+    DynamicBroker = 2,
+    /// Set for all brokers while they run.
+    DynamicDefaultBroker = 3,
     /// The broker's configuration: file, environment, flags.
     StaticBroker = 4,
     /// Nobody said anything.
@@ -55,9 +59,17 @@ pub enum ConfigSource {
 }
 
 impl BrokerConfig {
-    /// All settings of this broker.
-    pub fn describe_broker(&self) -> Vec<Described> {
-        broker_keys().map(|key| described(key, self.broker_synonyms(key.name), true)).collect()
+    /// All settings of this broker, over which while it runs others may have been `set`: for it alone, and for all.
+    pub fn describe_broker(&self, set: impl Fn(ConfigSource, &str) -> Option<String>) -> Vec<Described> {
+        let described_key = |key: &'static Key| {
+            let name = key.name;
+            let dynamic = [ConfigSource::DynamicBroker, ConfigSource::DynamicDefaultBroker].into_iter();
+            let mut synonyms: Vec<Synonym> =
+                dynamic.filter_map(|source| Some(Synonym { name, value: Some(set(source, name)?), source })).collect();
+            synonyms.extend(self.broker_synonyms(name));
+            described(key, synonyms, !CHANGED_WHILE_RUNNING.contains(&name))
+        };
+        broker_keys().map(described_key).collect()
     }
 
     /// All settings of a topic that has `own` ones.

@@ -54,7 +54,6 @@ pub(super) static KAFKA_BROKER_NAMES: &[&str] = &[
     "broker.heartbeat.interval.ms",
     "broker.id",
     "broker.id.generation.enable",
-    "broker.rack",
     "broker.session.timeout.ms",
     "client.quota.callback.*",
     "compression.gzip.level",

@@ -29,7 +29,9 @@ pub use broker::{BROKER_KEYS, BrokerSettings};
 pub use describe::{ConfigSource, Described, Shown, Synonym};
 pub use key::{BadValue, Key, Kind};
 pub use listeners::InterBrokerConfig;
-pub use resolved::{Problem, ProblemKind, Resolved, Setting, broker_key, broker_keys};
+pub use resolved::{
+    CHANGED_WHILE_RUNNING, Problem, ProblemKind, Resolved, Setting, broker_key, broker_keys, check_changed,
+};
 pub use source::{Entry, Origin, SourceError, from_environment, from_file, from_flags};
 pub use topic::{
     TOPIC_DEFAULT_KEYS, TOPIC_KEYS, TopicConfig, TopicConfigError, TopicDefaultSettings, TopicDefaults,

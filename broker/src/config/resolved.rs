@@ -151,6 +151,19 @@ impl Resolved {
     }
 }
 
+/// Settings that can be changed while brokers run, for one of them or for all (KIP-226).
+pub const CHANGED_WHILE_RUNNING: &[&str] =
+    &["leader.replication.throttled.rate", "follower.replication.throttled.rate", "sluice.balancer.enable"];
+
+/// Whether a running broker's setting could be changed to this.
+pub fn check_changed(name: &str, value: &str) -> Result<(), String> {
+    check(name, value).map_err(|problem| problem.to_string())?;
+    if CHANGED_WHILE_RUNNING.contains(&name) {
+        return Ok(());
+    }
+    Err(format!("`{name}` is what the broker was started with; it cannot be changed while it runs"))
+}
+
 /// The row of a broker setting.
 pub fn broker_key(name: &str) -> Option<&'static Key> {
     broker_keys().find(|key| key.name == name)

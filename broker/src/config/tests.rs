@@ -219,7 +219,7 @@ fn a_key_is_never_shown() {
         good(&[("ssl.keystore.location", ""), ("ssl.keystore.key", "SECRET"), ("ssl.keystore.certificate.chain", "c")]);
     assert!(!format!("{config:?}").contains("SECRET"));
     assert!(config.show().iter().all(|shown| shown.value.as_deref() != Some("SECRET")));
-    let described = config.describe_broker();
+    let described = config.describe_broker(|_, _| None);
     let key = described.iter().find(|described| described.name == "ssl.keystore.key").expect("described");
     assert_eq!((key.is_sensitive, &key.value, key.config_type), (true, &None, 9));
     assert!(key.synonyms.iter().all(|synonym| synonym.value.is_none()));

@@ -89,6 +89,11 @@ pub const SUPPORTED: &[(ApiKey, i16, i16)] = &[
     all::<DeleteTopicsRequest>(),
     all::<InitProducerIdRequest>(),
     all::<DescribeConfigsRequest>(),
+    all::<CreatePartitionsRequest>(),
+    all::<ElectLeadersRequest>(),
+    all::<IncrementalAlterConfigsRequest>(),
+    all::<AlterPartitionReassignmentsRequest>(),
+    all::<ListPartitionReassignmentsRequest>(),
     all::<DescribeClusterRequest>(),
 ];
 
