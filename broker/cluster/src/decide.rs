@@ -128,3 +128,5 @@ pub enum Never {}
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod histories;

@@ -40,6 +40,8 @@ keys! {
         segment_bytes: i32 = "segment.bytes", Kind::Int { min: 1 << 20, max: i32::MAX }, Some("1073741824");
         /// Milliseconds after which a new segment is begun, full or not.
         segment_ms: i64 = "segment.ms", Kind::LONG_POSITIVE, Some("604800000");
+        /// Whether a replica that is not in sync may lead when none that is serves: records are lost, and writing goes on.
+        unclean_leader_election_enable: bool = "unclean.leader.election.enable", Kind::Boolean, Some("false");
         /// What an acknowledged record has outlived: group, a write to the disk shared by all who wait; os, nothing but the process.
         flush_mode: String = "sluice.flush.mode", Kind::OneOf(&["group", "os"]), Some("group");
     }
@@ -62,6 +64,7 @@ pub(super) static SYNONYMS: &[(&str, &[(&str, i64)])] = &[
     ("segment.bytes", &[("log.segment.bytes", 1)]),
     ("segment.ms", &[("log.roll.ms", 1), ("log.roll.hours", 3_600_000)]),
     ("sluice.flush.mode", &[("sluice.flush.mode", 1)]),
+    ("unclean.leader.election.enable", &[("unclean.leader.election.enable", 1)]),
 ];
 
 /// Why a topic setting is refused.
@@ -225,6 +228,8 @@ keys! {
         log_roll_hours: Option<i64> = "log.roll.hours", Kind::Long { min: 1, max: i32::MAX as i64 }, None;
         /// Default of the topic setting of the same name.
         flush_mode: Option<String> = "sluice.flush.mode", Kind::OneOf(&["group", "os"]), None;
+        /// Default of the topic setting of the same name.
+        unclean_leader_election_enable: Option<bool> = "unclean.leader.election.enable", Kind::Boolean, None;
     }
 }
 

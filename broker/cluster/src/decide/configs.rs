@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
+use super::partition_change::{Brokers, PartitionChange, TopicRules, partition_records};
 use super::{Change, Decided, Given};
-use crate::metadata::{Image, MetadataRecord};
+use crate::metadata::{Image, MetadataRecord, Topic};
 
 /// What the broker knows of topic configs.
 pub trait ConfigRules: Send + Sync {
@@ -97,11 +98,41 @@ impl Change for AlterTopicConfigs {
                 return Err(AlterConfigsError::Repeated { name: name.clone() });
             }
         }
-        let news = values.into_iter().filter(|(name, value)| topic.configs.get(*name) != value.as_ref());
-        let records =
-            news.map(|(name, value)| MetadataRecord::TopicConfig { topic: topic.id, name: name.to_owned(), value });
-        Ok(Decided::new(if self.validate_only { Vec::new() } else { records.collect() }, topic.id))
+        values.retain(|name, value| topic.configs.get(*name) != value.as_ref());
+        if self.validate_only || values.is_empty() {
+            return Ok(Decided::new(Vec::new(), topic.id));
+        }
+        let partitions = partitions_under(image, topic, &values, given.configs);
+        let set = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let records = set.map(|(name, value)| MetadataRecord::TopicConfig { topic: topic.id, name, value });
+        Ok(Decided::new(records.chain(partitions).collect(), topic.id))
     }
+}
+
+/// What becomes of a topic's partitions under its new configs, in the same entry of the log: where less is asked for with
+/// `min.insync.replicas`, records are acknowledged from then on that eligible replicas outside the ISR don't have; and where
+/// elections may lose records, one that waited is made.
+fn partitions_under(
+    image: &Image,
+    topic: &Topic,
+    news: &BTreeMap<&str, Option<String>>,
+    rules: &dyn ConfigRules,
+) -> Vec<MetadataRecord> {
+    let mut after = Topic { partitions: Vec::new(), ..topic.clone() };
+    for (name, value) in news {
+        match value {
+            Some(value) => after.configs.insert((*name).to_owned(), value.clone()),
+            None => after.configs.remove(*name),
+        };
+    }
+    let (before, rules, brokers) = (TopicRules::of(topic, rules), TopicRules::of(&after, rules), Brokers::of(image));
+    if before == rules {
+        return Vec::new();
+    }
+    let changed = (0..)
+        .zip(&topic.partitions)
+        .filter_map(|(index, partition)| Some((index, PartitionChange::of(partition, &brokers, rules).build()?)));
+    partition_records(topic, changed.collect()).collect()
 }
 
 /// The configs of a new topic. A config without a value is refused, as Kafka does: it says neither a value nor "default".
@@ -163,6 +194,28 @@ fn split(list: &str) -> Vec<&str> {
 mod tests {
     use super::super::fixture::{Cluster, configs};
     use super::*;
+
+    #[test]
+    fn less_to_be_in_sync_makes_nobody_else_eligible() {
+        let mut cluster = Cluster::registered(&[1, 2]).topic_on("orders", &[1, 2], &[("min.insync.replicas", "2")]);
+        cluster.dies(2);
+        assert_eq!(cluster.shown("orders"), "leader 1 isr 1 elr 2");
+        let set = |name: &str, value: &str, validate_only| AlterTopicConfigs {
+            topic: "orders".into(),
+            changes: vec![(name.to_owned(), ConfigChange::Set(value.to_owned()))],
+            validate_only,
+        };
+        cluster.decide(&set("min.insync.replicas", "1", true)).unwrap();
+        cluster.decide(&set("retention.ms", "5", false)).unwrap();
+        assert_eq!(cluster.shown("orders"), "leader 1 isr 1 elr 2");
+        cluster.decide(&set("min.insync.replicas", "1", false)).unwrap();
+        assert_eq!(cluster.shown("orders"), "leader 1 isr 1 elr ", "broker 1 acknowledges alone from here on");
+        cluster.returns(2);
+        cluster.dies(1);
+        assert_eq!(cluster.shown("orders"), "leader - isr  elr 1");
+        cluster.decide(&set("unclean.leader.election.enable", "true", false)).unwrap();
+        assert_eq!(cluster.shown("orders"), "leader 2 isr 2 elr ", "an election that waited");
+    }
 
     #[test]
     fn altering() {

@@ -100,9 +100,9 @@ impl TopicRules {
         let value = |name: &str| configs.value(&topic.configs, name);
         Self {
             // What can't be read is what Kafka's defaults are: values are checked before they get into the log.
-            min_insync_replicas: value("min.insync.replicas").and_then(|value| value.parse().ok()).unwrap_or(1),
-            unclean_elections: value("unclean.leader.election.enable").is_some_and(|value| value == "true"),
-            counts_what_is_on_disk: value("sluice.flush.mode").is_none_or(|value| value != "os"),
+            min_insync_replicas: value("min.insync.replicas").and_then(|value| value.trim().parse().ok()).unwrap_or(1),
+            unclean_elections: value("unclean.leader.election.enable").is_some_and(|value| value.trim() == "true"),
+            counts_what_is_on_disk: value("sluice.flush.mode").is_none_or(|value| value.trim() != "os"),
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Leader {
     followers: BTreeMap<i32, Progress>,
     /// The members the metadata log knows.
     isr: BTreeSet<i32>,
+    /// Replicas outside the ISR that the controller takes to have all that was ever acknowledged.
+    eligible: usize,
     recovering: bool,
     asked: Asked,
     /// Another reign has been heard of: nothing is acknowledged in this one any more.
@@ -113,6 +115,7 @@ impl Leader {
             log,
             followers: BTreeMap::new(),
             isr: registration.isr.iter().copied().collect(),
+            eligible: registration.elr.len(),
             recovering: registration.recovering,
             asked: Asked::Nothing,
             over: false,
@@ -271,10 +274,12 @@ impl Leader {
     }
 
     /// Whether `acks=all` may be promised: asked before the append, so that nothing is stored that can't be acknowledged, and
-    /// of the ISR that the metadata log knows.
+    /// of the ISR that the metadata log knows. While the controller has eligible replicas outside the ISR, it decided that the
+    /// ISR is too small, whatever `min.insync.replicas` is known to be here: its answer can be ahead of the log as it is here.
     pub fn enough_replicas(&self) -> Result<(), NotEnoughReplicas> {
-        let min_insync_replicas = self.rules.min_insync_replicas.clamp(1, self.followers.len() + 1);
         let isr = self.isr.len();
+        let known = self.rules.min_insync_replicas.clamp(1, self.followers.len() + 1);
+        let min_insync_replicas = if self.eligible > 0 { known.max(isr + 1) } else { known };
         if isr < min_insync_replicas { Err(NotEnoughReplicas { isr, min_insync_replicas }) } else { Ok(()) }
     }
 
@@ -315,6 +320,7 @@ impl Leader {
     fn adopt(&mut self, registration: &PartitionRegistration) {
         self.partition_epoch = registration.partition_epoch;
         self.isr = registration.isr.iter().copied().collect();
+        self.eligible = registration.elr.len();
         self.recovering = registration.recovering;
         self.followers.retain(|replica, _| registration.replicas.contains(replica));
         for replica in registration.replicas.iter().filter(|replica| **replica != self.local) {

@@ -44,6 +44,19 @@ fn too_few_in_sync() {
     assert_eq!(leader.enough_replicas(), Ok(()), "more than there are replicas cannot be asked for");
 }
 
+/// The controller knows of a larger `min.insync.replicas` than has come here, and counts on who left the ISR.
+#[test]
+fn nothing_is_acknowledged_that_eligible_replicas_lack() {
+    let mut leader = Reign::of(&[1, 2]).begin();
+    leader.on_append(20);
+    leader.on_durable(20);
+    let shrunk = PartitionRegistration { elr: vec![2], ..granted(&[1], 1) };
+    leader.propose(LAG_MS + 1, &serving).proposal.expect("broker 2 was never heard of");
+    assert_eq!(leader.on_outcome(Outcome::Accepted(shrunk)), None);
+    assert_eq!(leader.enough_replicas(), Err(NotEnoughReplicas { isr: 1, min_insync_replicas: 2 }));
+    assert_eq!(leader.on_registration(&granted(&[1], 2)), Some(20), "until nobody is eligible");
+}
+
 #[test]
 fn what_was_acknowledged_stays_so() {
     let begun = |known| Reign { known_high_watermark: known, ..Reign::of(&[1, 2]) }.begin().high_watermark();
