@@ -13,6 +13,7 @@ mod configs;
 mod create_partitions;
 mod drain;
 mod elect;
+mod failed_replicas;
 mod features;
 mod fencing;
 mod gates;
@@ -42,6 +43,7 @@ pub use configs::{AlterConfigsError, AlterTopicConfigs, ConfigChange, ConfigRule
 pub use create_partitions::{CreatePartitions, CreatePartitionsError, MorePartitions};
 pub use drain::{Drain, DrainError, Undrain, UndrainError, held};
 pub use elect::{ElectLeaders, ElectLeadersError, ElectionKind};
+pub use failed_replicas::{FailReplicas, ReplicasFailed};
 pub use features::{FeatureLevelError, SetFeatureLevel};
 pub use fencing::{FenceAbsent, FenceBroker, ShutDownBroker, ShutDownError, ShuttingDown};
 pub use gates::{GateError, RemoveGate, SetGate};

@@ -14,8 +14,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sluice_cluster::decide::{
     AddPlugin, AllocateProducerIds, AlterBrokerConfigs, AlterPartition, AlterReassignments, AlterTopicConfigs,
-    AlterView, Change, CreatePartitions, CreateTopics, CreateView, DeleteTopics, Drain, ElectLeaders, Recover,
-    RemoveGate, RemovePlugin, RemoveView, SetFeatureLevel, SetGate, ShutDownBroker, Undrain, UnregisterBroker,
+    AlterView, Change, CreatePartitions, CreateTopics, CreateView, DeleteTopics, Drain, ElectLeaders, FailReplicas,
+    Recover, RemoveGate, RemovePlugin, RemoveView, SetFeatureLevel, SetGate, ShutDownBroker, Undrain, UnregisterBroker,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -82,6 +82,7 @@ impl Metadata {
             ($($change:ty,)*) => {
                 match kind {
                     AlterPartition::KIND => self.forwarded::<AlterPartition>(body, |it| it.broker == from).await,
+                    FailReplicas::KIND => self.forwarded::<FailReplicas>(body, |it| it.broker == from).await,
                     ShutDownBroker::KIND => self.forwarded::<ShutDownBroker>(body, |it| it.id == from).await,
                     $(<$change>::KIND => self.forwarded::<$change>(body, |_| true).await,)*
                     _ => Err(refused(format!("change {kind} is not one to forward"))),
