@@ -10,6 +10,7 @@ mod reassign;
 mod recover;
 mod status;
 mod text;
+mod throttle;
 
 use std::path::PathBuf;
 

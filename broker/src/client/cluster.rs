@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sluice_protocol::messages::{
-    AlterPartitionReassignmentsRequest, ElectLeadersRequest, ListPartitionReassignmentsRequest, ReassignablePartition,
-    ReassignableTopic, TopicPartitions,
+    AlterConfigsResource, AlterPartitionReassignmentsRequest, AlterableConfig, ElectLeadersRequest,
+    IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+    TopicPartitions,
 };
 
 use super::topics::refused;
@@ -46,7 +47,59 @@ pub enum ElectionType {
     Unclean = 1,
 }
 
+/// What has settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// A topic.
+    Topic(String),
+    /// All brokers, as far as they don't say otherwise themselves.
+    AllBrokers,
+}
+
+/// What becomes of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alter {
+    /// It has this value.
+    Set(String),
+    /// It has its default.
+    Delete,
+}
+
+/// Kafka's numbers of what has settings, and of what becomes of them.
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+
 impl Client {
+    /// Changes settings while all goes on.
+    pub async fn alter_configs(&mut self, changes: Vec<(Resource, Vec<(&str, Alter)>)>) -> Result<(), ClientError> {
+        let config = |(name, alter): (&str, Alter)| {
+            let (config_operation, value) = match alter {
+                Alter::Set(value) => (SET, Some(value)),
+                Alter::Delete => (DELETE, None),
+            };
+            AlterableConfig { name: name.to_owned(), config_operation, value }
+        };
+        let resources = changes.into_iter().map(|(resource, changes)| {
+            let (resource_type, resource_name) = match resource {
+                Resource::Topic(name) => (TOPIC, name),
+                Resource::AllBrokers => (BROKER, String::new()),
+            };
+            let configs = changes.into_iter().map(config).collect();
+            AlterConfigsResource { resource_type, resource_name, configs }
+        });
+        let request = IncrementalAlterConfigsRequest { resources: resources.collect(), validate_only: false };
+        for altered in self.ask(&request).await?.responses {
+            let what = match altered.resource_type {
+                TOPIC => format!("the settings of topic `{}`", altered.resource_name),
+                _ => "the settings of the brokers".to_owned(),
+            };
+            refused(what, altered.error_code, altered.error_message)?;
+        }
+        Ok(())
+    }
+
     /// Begins reassignments. Each partition has its own answer.
     pub async fn reassign<'a>(
         &mut self,

@@ -32,7 +32,7 @@ use sluice_protocol::{
     messages::{MetadataRequest, MetadataRequestTopic, MetadataResponse},
 };
 
-pub use cluster::{ElectionType, Reassign, Reassigning};
+pub use cluster::{Alter, ElectionType, Reassign, Reassigning, Resource};
 pub use consumer::{Consumed, Consumer};
 pub use partitioner::partition_for_key;
 pub use producer::{NewRecord, Producer, Stored};

@@ -1,5 +1,7 @@
 //! `sluice cluster balance`: a plan, and its moves.
 
+use std::collections::BTreeSet;
+
 use hyper::Method;
 
 use super::super::{
@@ -10,6 +12,7 @@ use super::super::{
 use super::ClusterArguments;
 use super::progress::{ASK_EVERY, Left, Progress};
 use super::text::{bytes, ids};
+use super::throttle::Throttle;
 use crate::admin::shapes::{MoveInfo, PlanInfo, PlannedBroker};
 use crate::client::{Client, Reassign};
 
@@ -21,7 +24,13 @@ const MOVES_SHOWN: usize = 20;
 /// Moves asked for in one request: a request that is refused for its size would move nothing.
 const MOVES_A_REQUEST: usize = 1_000;
 
-pub(super) async fn run(cluster: ClusterArguments, yes: bool, no_wait: bool, output: &Output) -> Result<(), CliError> {
+pub(super) async fn run(
+    cluster: ClusterArguments,
+    yes: bool,
+    no_wait: bool,
+    throttle: Option<u64>,
+    output: &Output,
+) -> Result<(), CliError> {
     let plan: PlanInfo = cluster.clone().admin()?.call(Method::GET, PATH, Body::Empty).await?;
     output.give(&plan, in_words)?;
     if plan.moves.is_empty() {
@@ -35,6 +44,11 @@ pub(super) async fn run(cluster: ClusterArguments, yes: bool, no_wait: bool, out
         return Ok(());
     }
     let mut client = cluster.client().await?;
+    let topics: BTreeSet<&String> = plan.moves.iter().map(|one| &one.topic).collect();
+    let throttle = match throttle {
+        Some(rate) => Some(Throttle::set(&mut client, topics.into_iter().cloned().collect(), rate).await?),
+        None => None,
+    };
     let moves: Vec<Reassign> = plan.moves.iter().map(wanted).collect();
     for some in moves.chunks(MOVES_A_REQUEST) {
         for (one, refused) in client.reassign(some).await? {
@@ -47,6 +61,9 @@ pub(super) async fn run(cluster: ClusterArguments, yes: bool, no_wait: bool, out
         return Ok(());
     }
     look_on(&mut client, &plan).await?;
+    if let Some(throttle) = throttle {
+        throttle.lift(&mut client).await?;
+    }
     if !output.is_json() {
         say("done");
     }

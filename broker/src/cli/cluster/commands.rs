@@ -6,7 +6,7 @@ use clap::Subcommand;
 use hyper::Method;
 
 use super::super::{admin_client::Body, error::CliError, output::Output};
-use super::{ClusterArguments, balance, drain, elect, reassign, recover, status};
+use super::{ClusterArguments, balance, drain, elect, reassign, recover, status, throttle};
 use crate::admin::shapes::DrainInfo;
 
 #[derive(Debug, Subcommand)]
@@ -22,6 +22,9 @@ pub(in crate::cli) enum Command {
         /// Return at once, and let it go on.
         #[arg(long)]
         no_wait: bool,
+        /// Hold copying to so many bytes a second and broker, as in 50MB, until it is done.
+        #[arg(long, value_name = "RATE", value_parser = throttle::rate, conflicts_with = "no_wait")]
+        throttle: Option<u64>,
     },
     /// Stop emptying a broker. What is on its way goes back, what has moved stays where it is.
     Undrain {
@@ -36,6 +39,9 @@ pub(in crate::cli) enum Command {
         /// Return at once, and let it go on.
         #[arg(long, requires = "yes")]
         no_wait: bool,
+        /// Hold copying to so many bytes a second and broker, as in 50MB, until it is done.
+        #[arg(long, value_name = "RATE", value_parser = throttle::rate, conflicts_with = "no_wait", requires = "yes")]
+        throttle: Option<u64>,
     },
     /// Give a partition other replicas while it serves, or take that back; without a topic, list what is under way.
     Reassign(reassign::Arguments),
@@ -49,13 +55,13 @@ pub(in crate::cli) async fn run(command: Command, cluster: ClusterArguments, out
     match command {
         Command::Status => status::show(&cluster.admin()?, output).await,
         Command::Brokers => status::brokers(&cluster.admin()?, output).await,
-        Command::Drain { broker, no_wait } => drain::run(&cluster.admin()?, broker, no_wait, output).await,
+        Command::Drain { broker, no_wait, throttle } => drain::run(cluster, broker, no_wait, throttle, output).await,
         Command::Undrain { broker } => {
             let path = drain::path(broker);
             let info: DrainInfo = cluster.admin()?.call(Method::DELETE, &path, Body::Empty).await?;
             drain::undrained(&info, output)
         }
-        Command::Balance { yes, no_wait } => balance::run(cluster, yes, no_wait, output).await,
+        Command::Balance { yes, no_wait, throttle } => balance::run(cluster, yes, no_wait, throttle, output).await,
         Command::Reassign(arguments) => reassign::run(&mut cluster.client().await?, arguments, output).await,
         Command::Elect(arguments) => elect::run(&mut cluster.client().await?, arguments, output).await,
         Command::Recover(arguments) => recover::run(&cluster.admin()?, arguments, output).await,
