@@ -27,10 +27,12 @@ use tokio::task::JoinHandle;
 
 use crate::admin;
 use crate::api::{Api, VIEW_ANSWERS_MAX};
-use crate::config::{BrokerConfig, Kind, TopicDefaults, check_changed, check_topic_config, millis, topic_key};
+use crate::config::{
+    BrokerConfig, BrokerSettings, Kind, TopicDefaults, check_changed, check_topic_config, millis, topic_key,
+};
 use crate::coordination::{
-    self, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, Registering, RpcCalls, SnapshotEvery,
-    StartError,
+    self, BrokerIdentity, CoordinationConfig, Coordinator, Halt, Metadata, Registering, ReturnLeaders, RpcCalls,
+    SnapshotEvery, StartError,
 };
 use crate::inter_broker::InterBroker;
 use crate::metrics::Metrics;
@@ -154,6 +156,7 @@ impl Broker {
                 seen_path: config.log_dir.join(SEEN_FILE),
                 linger: CoordinationConfig::LINGER,
                 snapshot_every: SnapshotEvery::default(),
+                return_leaders: return_leaders(settings),
                 peers: Arc::new(RpcCalls::new(peers.clone(), ListenerName::new(&settings.inter_broker_listener_name))),
             },
             BrokerIdentity {
@@ -315,6 +318,13 @@ fn registered(endpoint: &Endpoint) -> Registered {
         port: endpoint.port,
         security_protocol: endpoint.protocol.to_owned(),
     }
+}
+
+fn return_leaders(settings: &BrokerSettings) -> Option<ReturnLeaders> {
+    settings.auto_leader_rebalance_enable.then(|| ReturnLeaders {
+        every: Duration::from_secs(settings.leader_imbalance_check_interval_seconds.unsigned_abs()),
+        percentage: settings.leader_imbalance_per_broker_percentage.unsigned_abs(),
+    })
 }
 
 fn host_config(config: &BrokerConfig, compiler: CompilerCommand) -> HostConfig {

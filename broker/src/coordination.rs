@@ -22,6 +22,7 @@
 //! A broker joins first (reads), then registers (is counted on): in between it opens its logs.
 
 pub mod coordinator;
+mod elections;
 mod forward;
 mod founding;
 pub mod local;
@@ -49,7 +50,9 @@ use sluice_cluster::{Endpoint, FeatureLevels};
 use sluice_protocol::Uuid;
 
 pub use coordinator::{Coordinator, NODE_BYTES_MAX};
+pub use elections::Elections;
 pub use local::{LocalStore, LocalStoreError};
+pub use member::ReturnLeaders;
 pub use metadata::{Metadata, Standing, SubmitError};
 pub use metadata_log::LogError;
 pub use peer_calls::{ChangeFailed, ForwardError, PeerCalls, Testimony};
@@ -70,6 +73,8 @@ pub struct CoordinationConfig {
     pub linger: Duration,
     /// How often the log is replaced by a snapshot: [`SnapshotEvery::default`] unless there is a reason.
     pub snapshot_every: SnapshotEvery,
+    /// Whether this broker, while it is the controller, has leaders go back to where they should be, and how.
+    pub return_leaders: Option<ReturnLeaders>,
     /// The way to the other brokers.
     pub peers: Arc<dyn PeerCalls>,
 }

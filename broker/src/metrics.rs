@@ -3,6 +3,8 @@
 //! Few labels, none that a client chooses: an API's name, a binding's name, a plugin's metric name (bounded by the binding). What
 //! is a state of something is read when the metrics are asked for, from its owner; what is an event is counted here.
 
+mod census;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,6 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use sluice_protocol::ApiKey;
+
+pub(crate) use census::Census;
 
 /// The broker's counters.
 pub(crate) struct Metrics {
@@ -38,6 +42,19 @@ struct State {
     partitions: Gauge,
     offline_partitions: Gauge,
     session_connected: Gauge,
+    active_controller: Gauge,
+    metadata_entries: Gauge,
+    brokers: Gauge,
+    fenced_brokers: Gauge,
+    leaderless_partitions: Gauge,
+    under_replicated_partitions: Gauge,
+    under_min_isr_partitions: Gauge,
+    leader_elections: Family<ReasonLabel, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +80,10 @@ pub(crate) struct Snapshot {
     pub(crate) partitions: usize,
     pub(crate) offline_partitions: usize,
     pub(crate) session_connected: bool,
+    pub(crate) is_controller: bool,
+    /// Of the metadata log, as far as this broker has replayed it.
+    pub(crate) metadata_entries: u64,
+    pub(crate) census: Census,
 }
 
 /// What a binding has done.
@@ -114,6 +135,39 @@ impl Metrics {
             "coordination_session_connected",
             "1 while the session with ZooKeeper is alive",
             metrics.state.session_connected.clone(),
+        );
+        let state = &metrics.state;
+        registry.register(
+            "active_controller_count",
+            "1 while this broker is the controller; 1 over all brokers of a cluster",
+            state.active_controller.clone(),
+        );
+        registry.register(
+            "metadata_entries",
+            "Entries of the metadata log that this broker has replayed; one that has fewer than the others lags",
+            state.metadata_entries.clone(),
+        );
+        registry.register("brokers", "Brokers that the cluster counts on", state.brokers.clone());
+        registry.register("fenced_brokers", "Brokers that are known and not counted on", state.fenced_brokers.clone());
+        registry.register(
+            "leaderless_partitions",
+            "Partitions of the cluster that nobody leads",
+            state.leaderless_partitions.clone(),
+        );
+        registry.register(
+            "under_replicated_partitions",
+            "Partitions led here with a replica out of sync",
+            state.under_replicated_partitions.clone(),
+        );
+        registry.register(
+            "under_min_isr_partitions",
+            "Partitions led here with fewer replicas in sync than min.insync.replicas",
+            state.under_min_isr_partitions.clone(),
+        );
+        registry.register(
+            "leader_elections",
+            "Leaders elected while this broker was the controller, by what made it necessary",
+            state.leader_elections.clone(),
         );
         registry.register("plugin_custom", "Counters that plugins keep", metrics.plugin_counters.clone());
         registry.register("plugin_custom_gauge", "Gauges that plugins set", metrics.plugin_gauges.clone());
@@ -180,12 +234,28 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads.
-    pub(crate) fn render(&self, now: Snapshot, bindings: &[BindingSnapshot]) -> String {
+    pub(crate) fn render(
+        &self,
+        now: Snapshot,
+        elections: impl Iterator<Item = (&'static str, u64)>,
+        bindings: &[BindingSnapshot],
+    ) -> String {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         self.state.topics.set(gauge(now.topics));
         self.state.partitions.set(gauge(now.partitions));
         self.state.offline_partitions.set(gauge(now.offline_partitions));
         self.state.session_connected.set(i64::from(now.session_connected));
+        self.state.active_controller.set(i64::from(now.is_controller));
+        self.state.metadata_entries.set(i64::try_from(now.metadata_entries).unwrap_or(i64::MAX));
+        self.state.brokers.set(gauge(now.census.brokers));
+        self.state.fenced_brokers.set(gauge(now.census.fenced_brokers));
+        self.state.leaderless_partitions.set(gauge(now.census.leaderless));
+        self.state.under_replicated_partitions.set(gauge(now.census.under_replicated));
+        self.state.under_min_isr_partitions.set(gauge(now.census.under_min_isr));
+        for (reason, count) in elections {
+            let elections = self.state.leader_elections.get_or_create(&ReasonLabel { reason });
+            elections.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         for of in [&self.plugin_batches, &self.plugin_records, &self.plugin_failures] {
             of.clear();
         }

@@ -23,11 +23,12 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
+use sluice_cluster::Topic;
 use sluice_plugin_host::{Kind, PLUGIN_BYTES_MAX};
 
 use crate::broker::Shared;
 use crate::coordination::Standing;
-use crate::metrics::{BindingSnapshot, Snapshot};
+use crate::metrics::{BindingSnapshot, Census, Snapshot};
 use refusal::Refusal;
 
 pub(crate) use server::bind;
@@ -89,11 +90,18 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let image = shared.metadata.image();
+    let min_insync_replicas = |topic: &Topic| {
+        let config = shared.config.topics.resolve(&topic.configs);
+        usize::try_from(config.min_insync_replicas).unwrap_or(1)
+    };
     let now = Snapshot {
         topics: image.topics().count(),
         partitions: shared.partitions.all().len(),
         offline_partitions: shared.partitions.offline_count(),
         session_connected: !shared.metadata.is_doubtful(),
+        is_controller: shared.metadata.is_controller(),
+        metadata_entries: image.next_seq(),
+        census: Census::take(&image, shared.node_id, min_insync_replicas),
     };
     let stats = shared.plugins.stats().into_iter().filter_map(|(kind, id, stats)| {
         let binding = match kind {
@@ -108,6 +116,6 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
             cpu_seconds: stats.cpu.as_secs_f64(),
         })
     });
-    let text = shared.metrics.render(now, &stats.collect::<Vec<_>>());
+    let text = shared.metrics.render(now, shared.metadata.elections().counts(), &stats.collect::<Vec<_>>());
     ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

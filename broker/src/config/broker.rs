@@ -113,6 +113,13 @@ keys! {
         /// Whether the controller evens what brokers carry without being asked, once they are more than a tenth apart.
         balancer_enable: bool = "sluice.balancer.enable", Kind::Boolean, Some("false");
 
+        /// Whether the controller has leaders go back to the first replicas of their partitions, where these are in sync again.
+        auto_leader_rebalance_enable: bool = "auto.leader.rebalance.enable", Kind::Boolean, Some("true");
+        /// How often the controller looks whether they should, in seconds.
+        leader_imbalance_check_interval_seconds: i64 = "leader.imbalance.check.interval.seconds", Kind::Long { min: 1, max: 1 << 31 }, Some("300");
+        /// The share of the partitions that a broker should lead and doesn't, in percent, up to which nothing is done.
+        leader_imbalance_per_broker_percentage: i32 = "leader.imbalance.per.broker.percentage", Kind::Int { min: 0, max: 100 }, Some("10");
+
         /// Where the admin API listens: https://HOST:PORT. Port 0: any free port.
         admin_listener: String = "sluice.admin.listener", Kind::String, Some("https://127.0.0.1:9643");
         /// Threads that run plugins; 0: as many as processors.

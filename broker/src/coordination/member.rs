@@ -17,6 +17,7 @@ mod commit;
 mod compact;
 mod follow;
 mod join;
+mod preferred;
 mod presence;
 mod reign;
 
@@ -31,12 +32,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::coordinator::{ConnectError, Session, SessionState};
+use super::elections::Elections;
 use super::metadata::{Metadata, REQUESTS_MAX, Request, SeatView, Standing};
 use super::metadata_log::MetadataLog;
 use super::pending::Failure;
 use super::seen::{Place, Seen};
 use super::suspicion::Suspicions;
 use super::{BrokerIdentity, CoordinationConfig, Halt, Joined, StartError};
+pub use preferred::ReturnLeaders;
 use presence::Presence;
 
 /// Between tries to reach the coordinator, doubled each time up to the most and spread at random: a restarted ensemble isn't met
@@ -72,6 +75,7 @@ struct Told {
     seat: watch::Sender<SeatView>,
     /// The session there is; none before the first.
     session: Arc<ArcSwapOption<watch::Receiver<SessionState>>>,
+    elections: Arc<Elections>,
 }
 
 struct Joining {
@@ -101,6 +105,7 @@ pub(super) async fn join(
 ) -> Result<(Metadata, Joined), StartError> {
     let image = Arc::new(ArcSwap::from_pointee(Image::default()));
     let session = Arc::new(ArcSwapOption::empty());
+    let elections = Arc::<Elections>::default();
     let (changed_sender, changed) = watch::channel(0);
     let (standing_sender, standing) = watch::channel(Standing::Doubtful { why: "starting".to_owned() });
     let (seat_sender, seat) = watch::channel(SeatView::default());
@@ -121,6 +126,7 @@ pub(super) async fn join(
             standing: standing_sender,
             seat: seat_sender,
             session: Arc::clone(&session),
+            elections: Arc::clone(&elections),
         },
         requests,
         joining: Some(Joining { reply, until }),
@@ -129,7 +135,7 @@ pub(super) async fn join(
     };
     tokio::spawn(member.run());
     let joined = joined.await.expect("the task answers before it ends")?;
-    Ok((Metadata { node_id, image, changed, standing, seat, session, peers, requests: sender }, joined))
+    Ok((Metadata { node_id, image, changed, standing, seat, session, peers, elections, requests: sender }, joined))
 }
 
 impl Member {

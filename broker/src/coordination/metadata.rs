@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::coordinator::SessionState;
+use super::elections::Elections;
 use super::peer_calls::PeerCalls;
 use super::pending::Pending;
 use super::{Halt, Registering, StartError};
@@ -26,6 +27,7 @@ pub struct Metadata {
     pub(super) seat: watch::Receiver<SeatView>,
     pub(super) session: Arc<ArcSwapOption<watch::Receiver<SessionState>>>,
     pub(super) peers: Arc<dyn PeerCalls>,
+    pub(super) elections: Arc<Elections>,
     pub(super) requests: mpsc::Sender<Request>,
 }
 
@@ -140,6 +142,12 @@ impl Metadata {
     #[must_use]
     pub fn is_controller(&self) -> bool {
         self.seat.borrow().ours
+    }
+
+    /// Leaders elected by this broker.
+    #[must_use]
+    pub fn elections(&self) -> &Elections {
+        &self.elections
     }
 
     /// Makes this broker one that the cluster counts on, now and through every session: says that it is there, and waits until

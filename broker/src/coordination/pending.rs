@@ -22,6 +22,8 @@ pub(super) trait Pending: Send {
 pub(super) struct Records {
     pub(super) records: Vec<MetadataRecord>,
     pub(super) may_split: bool,
+    /// The change's.
+    pub(super) kind: u16,
 }
 
 /// Why a change that was not refused was not made, if it was not.
@@ -85,7 +87,7 @@ impl<C: Change + Sync> Pending for Submission<C> {
         match self.change.decide(image, given) {
             Ok(Decided { records, answer, may_split }) => {
                 self.decided = Some(answer);
-                Some(Records { records, may_split })
+                Some(Records { records, may_split, kind: C::KIND })
             }
             Err(error) => {
                 self.reply(Err(NotMade::Refused(error)));

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::coordination::{
-    BrokerIdentity, CoordinationConfig, Coordinator, Metadata, Registering, SnapshotEvery, Standing, StartError,
-    SubmitError, join,
+    BrokerIdentity, CoordinationConfig, Coordinator, Metadata, Registering, ReturnLeaders, SnapshotEvery, Standing,
+    StartError, SubmitError, join,
 };
 use sluice_cluster::decide::{
-    AddPlugin, ConfigRules, CreateTopics, NewTopic, Placement, TooManyPartitions, TopicCreated,
+    AddPlugin, AlterPartition, ConfigRules, CreateTopics, NewTopic, Placement, TooManyPartitions, TopicCreated,
 };
+use sluice_cluster::partition::ProposedIsr;
 use sluice_cluster::{Endpoint, FeatureLevels, Image, PluginKinds};
 use sluice_protocol::Uuid;
 
@@ -27,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) folder: std::path::PathBuf,
     pub(crate) connection_timeout: Duration,
     pub(crate) snapshot_every: SnapshotEvery,
+    pub(crate) return_leaders: Option<ReturnLeaders>,
     /// How it reaches the others, and they it.
     pub(crate) switchboard: Switchboard,
 }
@@ -58,6 +60,7 @@ impl Settings {
             folder: folder.to_owned(),
             connection_timeout: Duration::from_secs(30),
             snapshot_every: SnapshotEvery::default(),
+            return_leaders: None,
             switchboard: Switchboard::default(),
         }
     }
@@ -74,6 +77,7 @@ impl Settings {
             seen_path: self.folder.join("metadata.seen"),
             linger: CoordinationConfig::LINGER,
             snapshot_every: self.snapshot_every,
+            return_leaders: self.return_leaders,
             peers: self.switchboard.line_of(self.identity.id),
         };
         let joining = join(config, self.identity.clone(), Arc::new(AnyConfig));
@@ -111,6 +115,29 @@ impl Broker {
         let topic = NewTopic { name: name.into(), placement, configs: Vec::new(), internal: false };
         let answers = self.metadata.submit(CreateTopics { topics: vec![topic], validate_only: false }).await?;
         Ok(answers.into_iter().next().expect("an answer a topic").1.expect("the topic can be made"))
+    }
+
+    /// Says, as a leader does of a follower that has caught up, that another broker is in sync with what this one leads.
+    pub(crate) async fn takes_in(&self, other: i32, life: i64, topic: &str) {
+        let image = self.metadata.image();
+        let topic = image.topic(topic).expect("a topic of that name");
+        let partitions = (0..).zip(&topic.partitions).filter(|(_, partition)| {
+            partition.leader == self.id && partition.replicas.contains(&other) && !partition.isr.contains(&other)
+        });
+        let epoch = |id: i32| image.broker(id).expect("members of an ISR are known").epoch;
+        let proposed = partitions.map(|(index, partition)| ProposedIsr {
+            topic: topic.id,
+            index,
+            leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
+            isr: partition.isr.iter().map(|member| (*member, epoch(*member))).chain([(other, life)]).collect(),
+            recovered: true,
+        });
+        let proposed: Vec<ProposedIsr> = proposed.collect();
+        assert!(!proposed.is_empty(), "it leads something that the other one has");
+        let alter = AlterPartition { broker: self.id, broker_epoch: self.epoch(), partitions: proposed };
+        let answers = self.metadata.submit(alter).await.expect("it is decided");
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     }
 
     pub(crate) async fn add_plugin(&self, name: &str) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use sluice::coordination::{ChangeFailed, Metadata};
+use sluice::coordination::{ChangeFailed, Metadata, ReturnLeaders};
 use sluice_cluster::decide::{AllocateProducerIds, Change as _, ShutDownBroker, TakeSeat};
 use sluice_cluster::{Image, PartitionRegistration};
 use sluice_protocol::Uuid;
@@ -30,6 +30,7 @@ const CASES: &[(&str, Case)] = &[
     ("a-broker-that-only-one-cannot-reach-is-not-gone", |ground| only_one(ground).boxed()),
     ("who-ends-in-order-hands-over-first", |ground| hands_over(ground).boxed()),
     ("a-replaced-data-folder-waits-for-the-session-of-the-old-one", |ground| replaced_folder(ground).boxed()),
+    ("leaders-go-back-by-themselves", |ground| leaders_return(ground).boxed()),
     ("what-is-not-to-be-forwarded-is-refused", |ground| not_forwarded(ground).boxed()),
 ];
 
@@ -76,6 +77,7 @@ impl Cluster {
         let client = self.ground.client().await;
         let settings = Settings::new(&client.coordinator, id, &self.ground.data(&id.to_string()));
         let mut settings = settings.on(&self.switchboard);
+        settings.return_leaders = Some(ReturnLeaders { every: Duration::from_millis(500), percentage: 10 });
         let broker = settings.start().await;
         self.members.push(Member { client, settings, broker });
     }
@@ -336,6 +338,32 @@ async fn replaced_folder(ground: Ground) {
     assert!(!image.topic("orders").unwrap().partitions.iter().any(counted_on), "it holds nothing of it");
     cluster.members.push(Member { client: again, settings, broker });
     cluster.stop().await;
+}
+
+async fn leaders_return(ground: Ground) {
+    let mut cluster = Cluster::of(ground, 2).await;
+    cluster.members[0].broker.create_replicated_topic("orders", 4, 2).await.unwrap();
+    let Member { client, mut settings, broker } = cluster.members.remove(cluster.other());
+    let id = settings.identity.id;
+    client.freeze();
+    broker.crashes();
+    let rest = &cluster.members[0].broker;
+    rest.knows("it leads nothing", |image| led_by(image, id) == 0).await;
+    let offline: u64 = rest.metadata.elections().counts().filter(|it| it.0 == "broker_gone").map(|it| it.1).sum();
+    assert_eq!(offline, 2, "two of four leaders had to be replaced");
+    let again = cluster.ground.client().await;
+    settings.coordinator = Arc::clone(&again.coordinator);
+    let broker = settings.start().await;
+    broker.knows("it is back", |image| image.is_active(id)).await;
+    assert_eq!(led_by(&broker.metadata.image(), id), 0, "it is not in sync yet");
+    rest.takes_in(id, broker.epoch(), "orders").await;
+    rest.knows("its leaders are back", |image| led_by(image, id) == 2).await;
+    cluster.members.push(Member { client: again, settings, broker });
+    cluster.stop().await;
+}
+
+fn led_by(image: &Image, id: i32) -> usize {
+    image.topic("orders").unwrap().partitions.iter().filter(|partition| partition.leader == id).count()
 }
 
 async fn not_forwarded(ground: Ground) {

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sluice_cluster::decide::{Change, Decided, Given};
 use sluice_cluster::{Image, MetadataRecord};
 
+use super::super::elections::elected;
 use super::super::metadata_log::{AppendError, ENTRY_BYTES_MAX, MetadataLog};
 use super::super::pending::{Failure, Pending, Records};
 use super::super::seat::Seat;
@@ -24,7 +25,7 @@ impl Member {
         let mut gathered = gathered.into_iter();
         while let Some(mut pending) = gathered.next() {
             let decided = self.given(|given| pending.decide(&entry.image, given));
-            let Some(Records { records, may_split }) = decided else { continue };
+            let Some(Records { records, may_split, kind }) = decided else { continue };
             let bytes = records.iter().map(encoded_len).sum();
             if bytes > ENTRY_BYTES_MAX && !may_split {
                 pending.failed(Failure::TooLarge { bytes, max: ENTRY_BYTES_MAX });
@@ -41,7 +42,7 @@ impl Member {
                 }
                 entry.image = log.image().clone();
             }
-            entry.add(pending, records, bytes);
+            entry.add(pending, kind, records, bytes);
         }
         self.flush(log, seat, entry).await
     }
@@ -56,7 +57,9 @@ impl Member {
         match self.given(|given| change.decide(log.image(), given)) {
             Ok(Decided { records, answer, .. }) => {
                 if !records.is_empty() {
+                    let elected = elected(log.image(), &records);
                     append(log, seat, records).await.map_err(|error| error.over)?;
+                    self.told.elections.add(C::KIND, elected);
                     self.publish(log)?;
                 }
                 Ok(Ok(answer))
@@ -74,6 +77,7 @@ impl Member {
         match written {
             Ok(()) => {
                 let next_seq = log.image().next_seq();
+                entry.elected.iter().for_each(|(kind, elected)| self.told.elections.add(*kind, *elected));
                 entry.parked.into_iter().for_each(|pending| pending.committed(next_seq));
                 Ok(())
             }
@@ -101,14 +105,17 @@ struct NextEntry {
     records: Vec<MetadataRecord>,
     bytes: usize,
     parked: Vec<Box<dyn Pending>>,
+    /// Leaders that they elect, by the kind of the change.
+    elected: Vec<(u16, u64)>,
 }
 
 impl NextEntry {
     fn on(image: &Image) -> Self {
-        Self { image: image.clone(), records: Vec::new(), bytes: 0, parked: Vec::new() }
+        Self { image: image.clone(), records: Vec::new(), bytes: 0, parked: Vec::new(), elected: Vec::new() }
     }
 
-    fn add(&mut self, pending: Box<dyn Pending>, records: Vec<MetadataRecord>, bytes: usize) {
+    fn add(&mut self, pending: Box<dyn Pending>, kind: u16, records: Vec<MetadataRecord>, bytes: usize) {
+        self.elected.push((kind, elected(&self.image, &records)));
         for record in &records {
             self.image.replay(record).expect("what was decided on this image fits it");
         }

@@ -16,6 +16,7 @@ use super::super::seat;
 use super::super::suspicion::Gone;
 use super::compact::Compaction;
 use super::follow::{Accession, at, fired};
+use super::preferred::ReturnLeaders;
 use super::{CONNECTION_LOST, Member, Over, leaves_connected};
 
 /// Changes decided together. A bound on what fails together when an append does.
@@ -59,6 +60,7 @@ impl Member {
         }
         let mut brokers: Option<Watch> = None;
         let mut compaction = Compaction::new(Arc::clone(shared), seat, self.config.snapshot_every);
+        let mut leaders = due(self.config.return_leaders);
         loop {
             if brokers.is_none() {
                 brokers = Some(self.attend(session, log, seat).await?);
@@ -79,6 +81,10 @@ impl Member {
                 () = fired(&mut brokers) => {}
                 step = compaction.finished() => compaction.go_on(log, step).await?,
                 () = at(renewal) => {}
+                () = at(leaders) => {
+                    leaders = due(self.config.return_leaders);
+                    self.return_leaders(log, seat).await?;
+                }
                 request = self.requests.recv() => match request {
                     Some(Request::Change(first)) => {
                         let (gathered, then) = self.gather(first).await;
@@ -115,4 +121,9 @@ impl Member {
         let serving = log.image().serving().filter(|broker| broker.id != self.identity.id);
         serving.map(|broker| Gone { id: broker.id, epoch: broker.epoch }).collect()
     }
+}
+
+/// When leaders are to go back next.
+fn due(return_leaders: Option<ReturnLeaders>) -> Option<Instant> {
+    return_leaders.map(|leaders| Instant::now() + leaders.every)
 }
