@@ -54,6 +54,7 @@ pub(super) static KAFKA_BROKER_NAMES: &[&str] = &[
     "broker.heartbeat.interval.ms",
     "broker.id",
     "broker.id.generation.enable",
+    "broker.rack",
     "broker.session.timeout.ms",
     "client.quota.callback.*",
     "compression.gzip.level",

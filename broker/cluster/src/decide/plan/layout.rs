@@ -16,6 +16,8 @@ pub(super) struct Layout<'a> {
     racks: BTreeMap<i32, Option<&'a str>>,
     /// What brokers carry: those that may be given replicas, and those to be emptied.
     carried: BTreeMap<i32, Carried>,
+    /// How many racks have brokers that may be given replicas.
+    open_racks: usize,
     partitions: Vec<Partition>,
 }
 
@@ -94,7 +96,9 @@ impl<'a> Layout<'a> {
                 }
             }
         }
-        Self { racks, carried, partitions }
+        let open = carried.iter().filter(|(_, carried)| carried.open);
+        let open_racks = open.map(|(id, _)| racks.get(id).copied().flatten()).collect::<BTreeSet<_>>().len();
+        Self { racks, carried, open_racks, partitions }
     }
 
     /// What brokers carry, in bytes.
@@ -241,6 +245,9 @@ impl<'a> Layout<'a> {
             return None;
         }
         let now = self.unevenness(&partition.replicas, None);
+        if now <= self.evenest(partition.replicas.len()) {
+            return None;
+        }
         // The preferred leader last: its place is the one that moves most with it.
         let found = partition.replicas.iter().rev().filter(|from| self.is_open(**from)).filter_map(|from| {
             let to = self.best_instead(at, *from)?;
@@ -274,12 +281,23 @@ impl<'a> Layout<'a> {
     }
 
     fn unevenness(&self, replicas: &[i32], replaced: Option<(i32, i32)>) -> Unevenness {
-        let mut by_rack: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+        // Replicas are few: looking through a list costs less than any map.
+        let mut by_rack: Vec<(Option<&str>, usize)> = Vec::with_capacity(replicas.len());
         for replica in replicas {
             let broker = replaced.filter(|(from, _)| from == replica).map_or(*replica, |(_, to)| to);
-            *by_rack.entry(self.rack(broker)).or_default() += 1;
+            let rack = self.rack(broker);
+            match by_rack.iter_mut().find(|(known, _)| *known == rack) {
+                Some((_, count)) => *count += 1,
+                None => by_rack.push((rack, 1)),
+            }
         }
-        (by_rack.values().copied().max().unwrap_or(0), Reverse(by_rack.len()))
+        (by_rack.iter().map(|(_, count)| *count).max().unwrap_or(0), Reverse(by_rack.len()))
+    }
+
+    /// As even as so many replicas could lie over the racks there are.
+    fn evenest(&self, replicas: usize) -> Unevenness {
+        let racks = self.open_racks.max(1);
+        (replicas.div_ceil(racks), Reverse(replicas.min(racks)))
     }
 
     fn rack(&self, broker: i32) -> Option<&'a str> {

@@ -20,6 +20,19 @@ fn a_broker_that_comes_gets_its_share() {
 }
 
 #[test]
+fn thousands_of_partitions_of_all_sizes() {
+    let bytes = |index: i32| 1_000 + u64::try_from(index).unwrap() * 7_919 % 100_000;
+    let partitions = (0..3_000).map(|index| Partition::new(index, three_of(&[1, 2, 3], index), bytes(index))).collect();
+    let plan = plan(&[(1, ""), (2, ""), (3, ""), (4, "")], partitions);
+    let carried: Vec<u64> = plan.after.values().map(|load| load.bytes).collect();
+    let (least, most) = (carried.iter().min().unwrap(), carried.iter().max().unwrap());
+    let mean = carried.iter().sum::<u64>() / 4;
+    assert!(most - least <= mean / 10, "{carried:?}");
+    assert!(plan.bytes() <= mean + 100_000, "what it gets, once: {} of {mean}", plan.bytes());
+    assert!(plan.moves.iter().filter(|one| one.bytes > 0).count() < 2_250, "big ones first");
+}
+
+#[test]
 fn empty_topics_are_shared_too() {
     let partitions = (0..30).map(|index| Partition::new(index, vec![1], 0)).collect();
     let plan = plan(&[(1, ""), (2, ""), (3, "")], partitions);
