@@ -378,7 +378,7 @@ impl Leader {
         isr.sort_unstable();
         let is_known = isr.iter().map(|(member, _)| member).eq(self.isr.iter());
         let recovered = self.recovering && self.readable_latest().is_some();
-        (!is_known || recovered).then(|| ProposedIsr {
+        (!is_known || recovered).then_some(ProposedIsr {
             topic: Uuid::ZERO,
             index: 0,
             leader_epoch: self.leader_epoch,
