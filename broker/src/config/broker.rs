@@ -74,8 +74,8 @@ keys! {
 
         /// ZooKeeper servers: HOST:PORT with commas between them, and a path at the end if others use the same servers.
         zookeeper_connect: Option<String> = "zookeeper.connect", Kind::String, None;
-        /// After so many milliseconds without this broker, ZooKeeper takes it for dead.
-        zookeeper_session_timeout_ms: i32 = "zookeeper.session.timeout.ms", Kind::Int { min: 1000, max: i32::MAX }, Some("18000");
+        /// After so many milliseconds without this broker, ZooKeeper takes it for dead. A broker that falls silent is replaced only then; one whose process is gone is replaced at once.
+        zookeeper_session_timeout_ms: i32 = "zookeeper.session.timeout.ms", Kind::Int { min: 1000, max: i32::MAX }, Some("9000");
         /// How long a starting broker waits for ZooKeeper before it gives up, in milliseconds.
         zookeeper_connection_timeout_ms: i32 = "zookeeper.connection.timeout.ms", Kind::POSITIVE, Some("18000");
 

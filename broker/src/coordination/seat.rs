@@ -123,6 +123,26 @@ pub(super) async fn check_id(session: &dyn Session, id: i32, uuid: Uuid) -> Resu
     }
 }
 
+/// Takes away what an earlier life of ours left behind, so that nobody waits for its session to end while this one opens its logs.
+pub(super) async fn clear_leftovers(session: &dyn Session, id: i32, uuid: Uuid) -> Result<(), TakeError> {
+    session.sync().await?;
+    let path = broker_id(id);
+    let mut leftovers = Vec::new();
+    if let Some(node) = session.read(&path).await?.filter(|node| !is_ours(node, session)) {
+        let is_own = Presence::decode(&node.data).is_ok_and(|presence| presence.uuid() == uuid);
+        leftovers.extend(is_own.then_some(Change::Delete { path, version: node.version }));
+    }
+    if let Some(node) = session.read(CONTROLLER).await?.filter(|node| !is_ours(node, session)) {
+        let is_own = Holder::decode(&node.data).is_ok_and(|held| (held.id, held.uuid()) == (id, uuid));
+        leftovers.extend(is_own.then(|| Change::Delete { path: CONTROLLER.to_owned(), version: node.version }));
+    }
+    if !leftovers.is_empty() {
+        // Done, or gone meanwhile, or unknown: a session that has ended takes them away as well.
+        done(session.multi(leftovers).await, BROKER_IDS)?;
+    }
+    Ok(())
+}
+
 /// Says that this broker is there. Gives the epoch of its life: the same again while the session has its node, unless that life
 /// is `over`.
 pub(super) async fn be_present(

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::coordination::{
-    BrokerIdentity, CoordinationConfig, Coordinator, Metadata, Registering, ReturnLeaders, SnapshotEvery, Standing,
-    StartError, SubmitError, join,
+    BrokerIdentity, CoordinationConfig, Coordinator, Joined, Metadata, Registering, ReturnLeaders, SnapshotEvery,
+    Standing, StartError, SubmitError, join,
 };
 use sluice_cluster::decide::{
     AddPlugin, AlterPartition, ConfigRules, CreateTopics, NewTopic, Placement, TooManyPartitions, TopicCreated,
@@ -70,7 +70,8 @@ impl Settings {
         self
     }
 
-    pub(crate) async fn try_start(&self) -> Result<Broker, StartError> {
+    /// Joins, and can be called, but is not registered: as while it opens its logs.
+    pub(crate) async fn try_join(&self) -> Result<(Metadata, Joined), StartError> {
         let config = CoordinationConfig {
             coordinator: Arc::clone(&self.coordinator),
             connection_timeout: self.connection_timeout,
@@ -83,6 +84,11 @@ impl Settings {
         let joining = join(config, self.identity.clone(), Arc::new(AnyConfig));
         let (metadata, joined) = soon("a join that succeeds or fails", joining).await?;
         self.switchboard.plug_in(self.identity.id, &metadata);
+        Ok((metadata, joined))
+    }
+
+    pub(crate) async fn try_start(&self) -> Result<Broker, StartError> {
+        let (metadata, joined) = self.try_join().await?;
         soon("a registration that succeeds or fails", metadata.register(self.registering.clone())).await?;
         let (id, switchboard) = (self.identity.id, self.switchboard.clone());
         Ok(Broker { metadata, cluster_id: joined.cluster_id, id, switchboard })

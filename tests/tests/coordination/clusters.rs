@@ -217,7 +217,7 @@ async fn expires(ground: Ground) {
 
 const ENTRY_0: &str = "/meta/log/00000000000000000000";
 
-async fn forget_last_entry(session: &dyn Session) {
+pub(crate) async fn forget_last_entry(session: &dyn Session) {
     let entry = |seq: u64| format!("/meta/log/{seq:020}");
     let node = session.read("/meta/head").await.unwrap().unwrap();
     let head = Head::decode(&node.data).unwrap();

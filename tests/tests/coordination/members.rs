@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use sluice::coordination::{ChangeFailed, Metadata, ReturnLeaders};
+use sluice::coordination::{ChangeFailed, Halt, LogError, Metadata, ReturnLeaders};
 use sluice_cluster::decide::{AllocateProducerIds, Change as _, ShutDownBroker, TakeSeat};
 use sluice_cluster::{Image, PartitionRegistration};
 use sluice_protocol::Uuid;
 
 use crate::broker::{Broker, Settings};
+use crate::clusters::forget_last_entry;
 use crate::ground::{Client, Ground, SESSION};
 use crate::soon;
 use crate::switchboard::Switchboard;
@@ -31,6 +32,8 @@ const CASES: &[(&str, Case)] = &[
     ("who-ends-in-order-hands-over-first", |ground| hands_over(ground).boxed()),
     ("a-replaced-data-folder-waits-for-the-session-of-the-old-one", |ground| replaced_folder(ground).boxed()),
     ("leaders-go-back-by-themselves", |ground| leaders_return(ground).boxed()),
+    ("what-a-life-left-behind-is-cleared-before-the-next-has-opened-its-logs", |ground| leftovers(ground).boxed()),
+    ("a-log-that-goes-back-halts-everyone", |ground| goes_back(ground).boxed()),
     ("what-is-not-to-be-forwarded-is-refused", |ground| not_forwarded(ground).boxed()),
 ];
 
@@ -364,6 +367,48 @@ async fn leaders_return(ground: Ground) {
 
 fn led_by(image: &Image, id: i32) -> usize {
     image.topic("orders").unwrap().partitions.iter().filter(|partition| partition.leader == id).count()
+}
+
+async fn leftovers(ground: Ground) {
+    let mut cluster = Cluster::of(ground, 3).await;
+    for _ in 0..2 {
+        let Member { client, mut settings, broker } = cluster.members.remove(cluster.controller());
+        let id = settings.identity.id;
+        client.freeze();
+        // Nobody notices: as if the next process took the place of this one at once.
+        drop(broker);
+        let again = cluster.ground.client().await;
+        settings.coordinator = Arc::clone(&again.coordinator);
+        let (opening, _) = settings.try_join().await.expect("it can join");
+        let rest = &cluster.members[0].broker;
+        rest.knows("it is not counted on any more", |image| !serving(image).contains(&id)).await;
+        rest.metadata.submit(AllocateProducerIds).await.expect("somebody decides");
+        opening.register(settings.registering.clone()).await.unwrap();
+        rest.knows("it is counted on again", |image| serving(image).contains(&id)).await;
+        opening.shutdown().await;
+        cluster.switchboard.unplug(id);
+        rest.knows("it has left", |image| !serving(image).contains(&id)).await;
+        let broker = settings.start().await;
+        cluster.members.push(Member { client: again, settings, broker });
+    }
+    cluster.stop().await;
+}
+
+async fn goes_back(ground: Ground) {
+    let cluster = Cluster::of(ground, 3).await;
+    let (_restoring, session) = cluster.ground.session().await;
+    cluster.members[0].broker.create_topic("orders", 1).await.unwrap();
+    cluster.settle().await;
+    forget_last_entry(session.as_ref()).await;
+    let asked = &cluster.members[cluster.controller()].broker;
+    // Whoever decides finds out when it wants to write.
+    let refused = soon("an answer", asked.metadata.submit(AllocateProducerIds)).await;
+    assert!(refused.is_err(), "nothing is written on top of it: {refused:?}");
+    for member in &cluster.members {
+        let halt = soon("it notices", member.broker.metadata.halted()).await;
+        assert!(matches!(halt, Halt::Log(LogError::WentBack { .. })), "{halt:?}");
+    }
+    cluster.stop().await;
 }
 
 async fn not_forwarded(ground: Ground) {

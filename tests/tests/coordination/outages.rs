@@ -12,6 +12,7 @@ use crate::broker::Settings;
 use crate::ground::{Ground, SESSION};
 use crate::proxy::Proxy;
 use crate::soon;
+use crate::switchboard::Switchboard;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn zookeeper_not_there_at_start_is_waited_for_and_given_up() {
@@ -59,6 +60,45 @@ async fn zookeeper_killed_and_restarted_under_a_broker() {
     let image = broker.metadata.image();
     assert!(image.topic("before").is_some() && image.topic("during").is_none() && image.topic("after").is_some());
     broker.stops().await;
+}
+
+/// Away for longer than sessions last: nothing is left of them, and all have to begin anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn zookeeper_away_for_long_under_three_brokers() {
+    let mut server = Server::start();
+    let ground = Ground::zookeeper(&server, "away");
+    let board = Switchboard::default();
+    let mut brokers = Vec::new();
+    for id in 1..=3 {
+        let client = ground.client().await;
+        let settings = Settings::new(&client.coordinator, id, &ground.data(&id.to_string()));
+        brokers.push((settings.on(&board).start().await, client));
+    }
+    brokers[0].0.create_topic("before", 1).await.unwrap();
+    let lives: Vec<i64> = brokers.iter().map(|(broker, _)| broker.epoch()).collect();
+    server.kill();
+    for (broker, _) in &brokers {
+        broker.doubts().await;
+        assert!(broker.metadata.is_doubtful() && !broker.metadata.is_controller());
+        let refused = soon("an answer without ZooKeeper", broker.create_topic("during", 1)).await.unwrap_err();
+        assert!(matches!(refused, SubmitError::Unavailable { .. }), "{refused:?}");
+    }
+    tokio::time::sleep(SESSION * 2).await;
+    server.restart();
+    let since = Instant::now();
+    for ((broker, _), life) in brokers.iter().zip(lives) {
+        broker.serves().await;
+        assert!(broker.epoch() > life, "in a new life");
+    }
+    eprintln!("all serve again after {:?}", since.elapsed());
+    for (at, (broker, _)) in brokers.iter().enumerate() {
+        broker.create_topic(&format!("after-{at}"), 1).await.unwrap();
+        let image = broker.metadata.image();
+        assert!(image.topic("before").is_some() && image.topic("during").is_none());
+    }
+    for (broker, _) in brokers {
+        broker.stops().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,11 @@
-//! From a session to a replayed log: the cluster is there, and ours.
+//! From a session to a replayed log: the cluster is there, and ours, and what an earlier life of this broker left in it is gone.
 
 use sluice_protocol::Uuid;
 
 use super::super::coordinator::Session;
 use super::super::founding::{FoundError, cluster_id};
 use super::super::metadata_log::{CatchUpError, MetadataLog};
-use super::super::seat::TakeError;
+use super::super::seat::{TakeError, clear_leftovers};
 use super::super::{Halt, Joined};
 use super::{Member, Over, random_bytes};
 
@@ -13,8 +13,12 @@ impl Member {
     /// Replays all that is there. Nothing is made but a cluster, where there is none and the data folder is new.
     pub(super) async fn join(&mut self, session: &dyn Session, log: &mut MetadataLog) -> Result<(), Over> {
         let (identity, seen) = (self.identity.clone(), self.seen.place());
+        let is_new = self.joining.is_some();
         let joined = async {
             let cluster_id = found(session, identity.cluster_id.as_deref()).await?;
+            if is_new {
+                clear_leftovers(session, identity.id, identity.uuid).await?;
+            }
             log.catch_up(seen).await?;
             match log.image().cluster_id() {
                 Some(log) if log != cluster_id => {

@@ -167,7 +167,7 @@ impl Member {
             warn!("{halt}; waiting for its session to end");
         }
         let since = *self.presence.occupied.get_or_insert_with(Instant::now);
-        if since.elapsed() >= session.timeout() * 2 { Err(Over::Halt(halt)) } else { Ok(true) }
+        if since.elapsed() >= (session.timeout() * 2).max(RENEW_AFTER) { Err(Over::Halt(halt)) } else { Ok(true) }
     }
 
     /// What the controller would refuse is said here, to whoever can do something about it. Not what has to do with the life
