@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sluice_cluster::decide::ConfigRules;
+use sluice_cluster::partition::LeaderRules;
 use sluice_cluster::{Endpoint as Registered, FeatureLevels, Topic};
 use sluice_plugin_host::{Host, HostConfig, HostError};
 use sluice_protocol::Uuid;
@@ -37,7 +38,9 @@ use crate::coordination::{
 use crate::inter_broker::InterBroker;
 use crate::metrics::Metrics;
 use crate::net::{self, BindError, Endpoint, ListenerName, TlsError};
-use crate::partition::{Manager, ManagerConfig, OpenAllError, PartitionConfig};
+use crate::partition::{
+    Controller, FetcherConfig, Fetchers, Manager, ManagerConfig, OpenAllError, PartitionConfig, Proposals,
+};
 use crate::plugins::{GateMarks, Registry, Report, Store};
 use crate::producer_ids::ProducerIds;
 use crate::reassignments::Reassignments;
@@ -187,14 +190,23 @@ impl Broker {
         }
         let metrics = Arc::new(Metrics::new());
         let marks = Arc::new(GateMarks::default());
-        let partitions = Manager::new(manager_config(&config), log_dir, metadata.clone(), Arc::clone(&marks));
+        let proposals = Arc::new(Proposals::default());
+        let partitions = Manager::new(
+            manager_config(&config, metadata.clone()),
+            log_dir,
+            Arc::clone(&marks),
+            Fetchers::new(fetcher_config(&config), Arc::new(peers.clone())),
+            Arc::clone(&proposals),
+        );
         slow::in_place(|| partitions.open_all(&metadata.image(), &opened.partitions))?;
         let host = Arc::new(Host::new(host_config(&config, compiler), Arc::new(Report(Arc::clone(&metrics))))?);
         let store = Store::new(metadata.clone(), Arc::clone(&partitions), now_ms);
         let plugins = Registry::new(host, store, metadata.clone(), Arc::clone(&partitions), marks);
         plugins.apply(&metadata.image()).await;
-        let mut tasks =
-            vec![tokio::spawn(Arc::clone(&partitions).follow()), tokio::spawn(Arc::clone(&plugins).follow())];
+        let mut tasks = vec![
+            tokio::spawn(Arc::clone(&partitions).follow(metadata.changed())),
+            tokio::spawn(Arc::clone(&plugins).follow()),
+        ];
         let replicas = Arc::new(ReplicaStates {
             node_id: settings.broker_id,
             metadata: metadata.clone(),
@@ -204,6 +216,8 @@ impl Broker {
         let answers: Arc<dyn Handler> = Arc::new(InterBroker::new(metadata.clone(), Arc::clone(&partitions)));
         let inter_broker = inter_broker.map(|bound| rpc::serve(bound, peers, answers));
         metadata.register(registering).await?;
+        // What the metadata gives this broker is meant for this life of it only now.
+        slow::in_place(|| partitions.begin());
         let shared = Arc::new(Shared {
             node_id: settings.broker_id,
             metadata,
@@ -219,6 +233,9 @@ impl Broker {
         tasks.push(tokio::spawn(Arc::clone(&partitions).keep_house(every)));
         let reassignments = Reassignments::new(shared.metadata.clone(), replicas, settings.balancer_enable);
         tasks.push(tokio::spawn(reassignments.run()));
+        let controller = Controller { node_id: settings.broker_id, metadata: shared.metadata.clone() };
+        let every = millis(settings.replica_lag_time_max_ms) / 2;
+        tasks.push(tokio::spawn(proposals.run(partitions, Arc::new(controller), Arc::clone(&shared.metrics), every)));
         let admin = admin.map(|bound| bound.serve(Arc::clone(&shared)));
         let running = bound.serve(Arc::new(Api::new(Arc::clone(&shared))));
         Ok(Self { shared, running, inter_broker, admin, cluster_id: joined.cluster_id, tasks })
@@ -339,19 +356,30 @@ fn host_config(config: &BrokerConfig, compiler: CompilerCommand) -> HostConfig {
     }
 }
 
-fn manager_config(config: &BrokerConfig) -> ManagerConfig {
-    let topics = config.topics.clone();
-    let producer_id_expiration_ms = i64::from(config.settings.producer_id_expiration_ms);
+fn manager_config(config: &Arc<BrokerConfig>, metadata: Metadata) -> ManagerConfig {
+    let resolved = Arc::clone(config);
     ManagerConfig {
         node_id: config.settings.broker_id,
-        resolve: Box::new(move |topic| partition_config(&topics, topic, producer_id_expiration_ms)),
+        image: Box::new(move || metadata.image()),
+        resolve: Box::new(move |topic| partition_config(&resolved, topic)),
+        now_ms,
+    }
+}
+
+fn fetcher_config(config: &BrokerConfig) -> FetcherConfig {
+    let settings = &config.settings;
+    FetcherConfig {
+        wait_max: millis(settings.replica_fetch_wait_max_ms.into()),
+        partition_bytes_max: settings.replica_fetch_max_bytes.unsigned_abs(),
+        response_bytes_max: settings.replica_fetch_response_max_bytes.unsigned_abs(),
+        answer_timeout: millis(settings.replica_socket_timeout_ms.into()),
         now_ms,
     }
 }
 
 /// A topic's settings, over the broker's defaults, as its partitions take them.
-fn partition_config(topics: &TopicDefaults, topic: &Topic, producer_id_expiration_ms: i64) -> PartitionConfig {
-    let config = topics.resolve(&topic.configs);
+fn partition_config(broker: &BrokerConfig, topic: &Topic) -> PartitionConfig {
+    let config = broker.topics.resolve(&topic.configs);
     PartitionConfig {
         log: LogConfig {
             segment_bytes: config.segment_bytes.unsigned_abs(),
@@ -360,7 +388,7 @@ fn partition_config(topics: &TopicDefaults, topic: &Topic, producer_id_expiratio
             retention_ms: config.retention_time_ms().and_then(|ms| i64::try_from(ms).ok()),
             index_interval_bytes: config.index_interval_bytes.unsigned_abs(),
             flush_mode: if config.flushes_in_groups() { FlushMode::Group } else { FlushMode::Os },
-            producer_id_expiration_ms,
+            producer_id_expiration_ms: i64::from(broker.settings.producer_id_expiration_ms),
         },
         max_message_bytes: usize::try_from(config.max_message_bytes).unwrap_or(0),
         message_timestamp_type: if config.is_log_append_time() {
@@ -368,7 +396,10 @@ fn partition_config(topics: &TopicDefaults, topic: &Topic, producer_id_expiratio
         } else {
             TimestampType::CreateTime
         },
-        min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
+        leader: LeaderRules {
+            min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
+            replica_lag_time_max_ms: broker.settings.replica_lag_time_max_ms,
+        },
     }
 }
 

@@ -6,22 +6,20 @@ use async_trait::async_trait;
 use sluice_protocol::records::Part;
 
 use crate::coordination::{ChangeFailed, Metadata};
-use crate::partition::Manager;
+use crate::partition::{Manager, ReplicaSessions};
 use crate::replica_states;
-use crate::rpc::{
-    Caller, FetchError, FetchPartition, FetchedPartition, Handler, PartitionId, ReplicaFetch, ReplicaFetched,
-    ReplicaState,
-};
+use crate::rpc::{Caller, Handler, PartitionId, ReplicaFetch, ReplicaFetched, ReplicaState};
 
 /// The answers to other brokers' calls.
 pub(crate) struct InterBroker {
     metadata: Metadata,
     partitions: Arc<Manager>,
+    followers: ReplicaSessions,
 }
 
 impl InterBroker {
     pub(crate) fn new(metadata: Metadata, partitions: Arc<Manager>) -> Self {
-        Self { metadata, partitions }
+        Self { metadata, followers: ReplicaSessions::new(Arc::clone(&partitions)), partitions }
     }
 }
 
@@ -31,18 +29,8 @@ impl Handler for InterBroker {
         self.metadata.handle_forwarded(from.id, kind, &body).await
     }
 
-    async fn fetch(&self, _: &Caller, fetch: ReplicaFetch) -> (ReplicaFetched, Vec<Part>) {
-        let refused = |FetchPartition { topic, index, .. }| FetchedPartition {
-            topic,
-            index,
-            error: Some(FetchError::NotLeader),
-            high_watermark: -1,
-            log_start: -1,
-            diverging: None,
-            bytes: 0,
-        };
-        let partitions = fetch.partitions.into_iter().map(refused).collect();
-        (ReplicaFetched { session: 0, session_lost: false, partitions }, Vec::new())
+    async fn fetch(&self, from: &Caller, fetch: ReplicaFetch) -> (ReplicaFetched, Vec<Part>) {
+        self.followers.fetch(from, fetch).await
     }
 
     async fn replica_states(&self, _: &Caller, partitions: Vec<PartitionId>) -> Vec<ReplicaState> {

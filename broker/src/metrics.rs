@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     produced_bytes: Counter,
     fetched_bytes: Counter,
     view_scanned_bytes: Counter,
+    isr_shrinks: Counter,
+    isr_expands: Counter,
     state: State,
     plugin_counters: Family<PluginLabel, Counter>,
     plugin_gauges: Family<PluginLabel, Gauge<f64, AtomicU64>>,
@@ -105,6 +107,8 @@ impl Metrics {
             produced_bytes: Counter::default(),
             fetched_bytes: Counter::default(),
             view_scanned_bytes: Counter::default(),
+            isr_shrinks: Counter::default(),
+            isr_expands: Counter::default(),
             state: State::default(),
             plugin_counters: Family::default(),
             plugin_gauges: Family::default(),
@@ -123,6 +127,16 @@ impl Metrics {
             "view_scanned_bytes",
             "Bytes of base topics that views looked through",
             metrics.view_scanned_bytes.clone(),
+        );
+        registry.register(
+            "isr_shrinks",
+            "ISRs of partitions led here that lost a member by this leader's proposal",
+            metrics.isr_shrinks.clone(),
+        );
+        registry.register(
+            "isr_expands",
+            "ISRs of partitions led here that gained a member",
+            metrics.isr_expands.clone(),
         );
         registry.register("topics", "Topics", metrics.state.topics.clone());
         registry.register("partitions", "Partitions this broker leads", metrics.state.partitions.clone());
@@ -215,6 +229,15 @@ impl Metrics {
 
     pub(crate) fn view_scanned(&self, bytes: usize) {
         self.view_scanned_bytes.inc_by(bytes as u64);
+    }
+
+    /// An ISR had `before` members and has `now`.
+    pub(crate) fn isr_changed(&self, before: usize, now: usize) {
+        if now < before {
+            self.isr_shrinks.inc();
+        } else if now > before {
+            self.isr_expands.inc();
+        }
     }
 
     pub(crate) fn plugin_add(&self, binding: &str, name: &str, delta: u64) {

@@ -1,7 +1,7 @@
 //! What replicas say of themselves, asked of every broker that has them: how far their logs are, and how many bytes they have.
 //! Nobody decides by it what is true: it is for plans, for progress, and for an operator's eyes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,27 +103,8 @@ impl Known {
 
 /// What this broker's own replicas of these partitions are.
 pub(crate) fn here(partitions: &Manager, wanted: &[PartitionId]) -> Vec<ReplicaState> {
-    let wanted: BTreeSet<(Uuid, i32)> = wanted.iter().map(|partition| (partition.topic, partition.index)).collect();
-    let all = partitions.all();
-    let held = all.values().filter(|partition| wanted.contains(&(partition.topic_id(), partition.index())));
-    let states = held.map(|partition| {
-        let log = partition.reader();
-        ReplicaState {
-            topic: partition.topic_id(),
-            index: partition.index(),
-            leader_epoch: partition.leader_epoch(),
-            latest_epoch: log.latest_epoch().unwrap_or(NO_EPOCH),
-            log_start: log.log_start_offset(),
-            log_end: log.log_end_offset(),
-            high_watermark: partition.high_watermark(),
-            bytes: log.size(),
-        }
-    });
-    states.collect()
+    wanted.iter().filter_map(|key| partitions.find(*key)).map(|partition| partition.state()).collect()
 }
-
-/// In place of the last batch's epoch where there is no batch.
-const NO_EPOCH: i32 = -1;
 
 /// Every partition of a topic.
 fn every(topic: &Topic) -> impl Iterator<Item = (&Topic, usize)> {

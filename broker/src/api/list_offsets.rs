@@ -1,4 +1,7 @@
 //! ListOffsets (key 2): offsets by time, and the log's two ends. A view's are its base's.
+//!
+//! A leader that has just been elected does not know yet how far consumers have read from the one before it. Until it does, what
+//! it would call the latest might lie behind that, so it says that the offset is not available (KIP-207).
 
 use sluice_protocol::ErrorCode;
 use sluice_protocol::messages::list_offsets::{
@@ -26,10 +29,20 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 /// No offset, no timestamp.
 const NONE: i64 = -1;
 
-pub(super) fn handle(cx: &Context<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+/// The version from which clients know that an offset may be unavailable; older ones are told that there is no leader yet.
+const UNAVAILABLE_FROM: i16 = 5;
+
+pub(super) fn handle(cx: &Context<'_>, version: i16, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let topics = request.topics.into_iter().map(|topic| {
         let source = cx.resolve(Wanted::Name(&topic.name));
-        let partitions = topic.partitions.iter().map(|wanted| answer(cx, &source, wanted)).collect();
+        let answer = |wanted| {
+            let mut answer = answer(cx, &source, wanted);
+            if answer.error_code == ErrorCode::OffsetNotAvailable && version < UNAVAILABLE_FROM {
+                answer.error_code = ErrorCode::LeaderNotAvailable;
+            }
+            answer
+        };
+        let partitions = topic.partitions.iter().map(answer).collect();
         ListOffsetsTopicResponse { name: topic.name, partitions }
     });
     ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }
@@ -72,12 +85,13 @@ fn find(
     if let Some(code) = partition.check_leader_epoch(wanted.current_leader_epoch) {
         return Err(code);
     }
+    let latest = || partition.readable_latest().ok_or(ErrorCode::OffsetNotAvailable);
     Ok(match wanted.timestamp {
-        LATEST => Some(at(&partition, partition.high_watermark())),
+        LATEST => Some(at(&partition, latest()?)),
         EARLIEST | EARLIEST_LOCAL => Some(at(&partition, partition.reader().log_start_offset())),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => None,
-        MAX_TIMESTAMP => readable(&partition, partition.reader().max_timestamp())?,
-        time if time >= 0 => readable(&partition, partition.reader().offset_for_timestamp(time))?,
+        MAX_TIMESTAMP => readable(partition.reader().max_timestamp(), latest()?)?,
+        time if time >= 0 => readable(partition.reader().offset_for_timestamp(time), latest()?)?,
         _ => return Err(ErrorCode::InvalidRequest),
     })
 }
@@ -87,12 +101,9 @@ fn at(partition: &Partition, offset: i64) -> Found {
 }
 
 /// What was found by time, if a consumer can read it already.
-fn readable(
-    partition: &Partition,
-    found: Result<Option<TimestampOffset>, ReadError>,
-) -> Result<Option<Found>, ErrorCode> {
+fn readable(found: Result<Option<TimestampOffset>, ReadError>, latest: i64) -> Result<Option<Found>, ErrorCode> {
     let found = found.map_err(|_| ErrorCode::KafkaStorageError)?;
-    Ok(found.filter(|found| found.offset < partition.high_watermark()).map(|found| Found {
+    Ok(found.filter(|found| found.offset < latest).map(|found| Found {
         offset: found.offset,
         timestamp: found.timestamp,
         leader_epoch: found.leader_epoch,

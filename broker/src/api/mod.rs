@@ -17,6 +17,7 @@ mod fetch;
 mod find_coordinator;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod leaders;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
@@ -86,7 +87,7 @@ async fn dispatch(cx: &Context<'_>, key: ApiKey, header: &RequestHeader, frame: 
         ApiKey::Fetch => fetch::start(cx, answering, read(header, frame)?),
         ApiKey::ApiVersions => api_versions::start(answering, header, frame)?,
         ApiKey::Metadata => metadata::handle(cx, answering, read(header, frame)?).await,
-        ApiKey::ListOffsets => answering.with(&list_offsets::handle(cx, read(header, frame)?)),
+        ApiKey::ListOffsets => answering.with(&list_offsets::handle(cx, answering.version, read(header, frame)?)),
         ApiKey::CreateTopics => answering.with(&create_topics::handle(cx, read(header, frame)?).await),
         ApiKey::DeleteTopics => answering.with(&delete_topics::handle(cx, read(header, frame)?).await),
         ApiKey::DescribeConfigs => answering.with(&describe_configs::handle(cx, read(header, frame)?)),
@@ -197,5 +198,21 @@ impl Context<'_> {
     /// A partition that this broker leads.
     fn partition(&self, topic: &Arc<Topic>, index: i32) -> Result<Arc<Partition>, ErrorCode> {
         self.shared.partitions.get(topic, index).map_err(|error| error.code())
+    }
+
+    /// A partition that this broker leads or follows.
+    fn replica(&self, topic: &Arc<Topic>, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        self.shared.partitions.replica(topic, index).map_err(|error| error.code())
+    }
+
+    /// Whether other brokers have the partition too.
+    fn is_replicated(&self, topic: &Topic, index: i32) -> bool {
+        let registration = usize::try_from(index).ok().and_then(|index| topic.partitions.get(index));
+        registration.is_some_and(|registration| registration.replicas.len() > 1)
+    }
+
+    /// Whether what this broker knows of the cluster may be out of date, and another lead what it leads.
+    fn is_doubtful(&self) -> bool {
+        self.shared.metadata.is_doubtful()
     }
 }

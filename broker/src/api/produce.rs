@@ -6,6 +6,10 @@
 //! ```
 //! The part up to the append runs in the order of the connection's requests, so that batches of one connection enter a
 //! partition's log in the order they came. The wait for the high watermark does not hold up the next request.
+//!
+//! A producer that does not wait for the high watermark is served only by a leader that is sure to be one: where a partition has
+//! several replicas and this broker has not heard from the coordinator, another may lead by now, and what is appended here would
+//! be cut away again. `acks=all` needs no such care, for a deposed leader gathers no followers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +25,11 @@ use sluice_storage::{AppendError, Appended, Sequence, SequenceError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::leaders::Leaders;
 use super::resolve::{NotFound, Source, Wanted};
-use super::{Answering, Context};
-use crate::net::Started;
-use crate::partition::{AppendRefused, NotCommitted, Partition, Passed};
+use super::{Answering, Context, Shared};
+use crate::net::{ListenerName, Started};
+use crate::partition::{AppendRefused, NotCommitted, Partition, Passed, Placed};
 use crate::plugins::{ChainError, GateState, Gated};
 
 /// The version from which topics are named by their ids.
@@ -37,8 +42,14 @@ const NO_TRANSACTIONS: &str = "transactions are not served by this version of th
 const ACKS_ALL: i16 = -1;
 
 pub(super) async fn start(cx: &Context<'_>, answering: Answering, request: ProduceRequest) -> Started {
-    let mut produced =
-        Produced { deadline: deadline(request.timeout_ms), responses: Vec::new(), uncommitted: Vec::new() };
+    let mut produced = Produced {
+        shared: Arc::clone(cx.shared),
+        listener: cx.peer.listener.clone(),
+        version: answering.version,
+        deadline: deadline(request.timeout_ms),
+        responses: Vec::new(),
+        uncommitted: Vec::new(),
+    };
     let refused_whole = refuse_whole(&request);
     for topic in request.topic_data {
         let source = cx.resolve(Wanted::of(answering.version, IDS_FROM, &topic.name, topic.topic_id));
@@ -107,6 +118,11 @@ async fn store(
         return Err(Refusal::new(ErrorCode::TopicAuthorizationFailed, why));
     }
     let partition = cx.partition(topic, data.index).map_err(Refusal::bare)?;
+    if acks != ACKS_ALL && cx.is_replicated(topic, data.index) && cx.is_doubtful() {
+        // Of the codes that every producer retries, the one that makes it look for another leader.
+        let why = "this broker does not hear from the coordinator, so another may lead: only acks=all is served";
+        return Err(Refusal::new(ErrorCode::NotLeaderOrFollower, why.to_owned()));
+    }
     let batch = the_one_batch(&data)?;
     let config = partition.config();
     if batch.header.size() > config.max_message_bytes {
@@ -136,8 +152,10 @@ async fn pass_and_append(
 ) -> Result<Stored, Refusal> {
     let span_end = i64::from(batch.header.last_offset_delta) + 1;
     loop {
-        if let Sequence::Duplicate { base_offset, log_append_time } = partition.check_sequence(&batch.header)? {
-            return Ok(Stored::again(partition, base_offset, base_offset + span_end, log_append_time));
+        let Placed { at: sequence, leader_epoch } = partition.check_sequence(&batch.header)?;
+        if let Sequence::Duplicate { base_offset, log_append_time } = sequence {
+            let end = base_offset + span_end;
+            return Ok(Stored::again(partition, base_offset, end, log_append_time, leader_epoch));
         }
         let gate = if partition.is_gated() { cx.shared.plugins.gate(topic.id) } else { GateState::None };
         let (passed, _pinned, mut judged) = match gate {
@@ -160,18 +178,26 @@ async fn pass_and_append(
         if stamped {
             judged.set_log_append_time(now_ms);
         }
-        match partition.append(&judged, passed, now_ms) {
-            Ok(Appended::New { base_offset, log_end, .. }) => {
-                cx.shared.metrics.produced(judged.header.count, judged.header.size());
-                return Ok(Stored::new(partition, base_offset, log_end, if stamped { now_ms } else { NO_TIMESTAMP }));
+        let Placed { at, leader_epoch } = match partition.append(&judged, passed, now_ms) {
+            Ok(placed) => placed,
+            Err(AppendRefused::GateBound) => {
+                cx.shared.plugins.settled().await;
+                continue;
             }
-            Ok(Appended::Again { base_offset, log_append_time }) => {
-                return Ok(Stored::again(partition, base_offset, base_offset + span_end, log_append_time));
-            }
-            Err(AppendRefused::GateBound) => cx.shared.plugins.settled().await,
+            Err(AppendRefused::NotLeader) => return Err(Refusal::bare(ErrorCode::NotLeaderOrFollower)),
             Err(AppendRefused::Closed) => return Err(Refusal::bare(ErrorCode::UnknownTopicOrPartition)),
             Err(AppendRefused::Log(cause)) => return Err(cause.into()),
-        }
+        };
+        return Ok(match at {
+            Appended::New { base_offset, log_end, .. } => {
+                cx.shared.metrics.produced(judged.header.count, judged.header.size());
+                let log_append_time = if stamped { now_ms } else { NO_TIMESTAMP };
+                Stored::new(partition, base_offset, log_end, log_append_time, leader_epoch)
+            }
+            Appended::Again { base_offset, log_append_time } => {
+                Stored::again(partition, base_offset, base_offset + span_end, log_append_time, leader_epoch)
+            }
+        });
     }
 }
 
@@ -187,23 +213,26 @@ struct Stored {
 }
 
 impl Stored {
-    fn new(partition: &Partition, base_offset: i64, end: i64, log_append_time_ms: i64) -> Self {
+    fn new(partition: &Partition, base_offset: i64, end: i64, log_append_time_ms: i64, leader_epoch: i32) -> Self {
         Self {
             base_offset,
             log_append_time_ms,
             log_start_offset: partition.reader().log_start_offset(),
-            committed: partition.waiters().committed(end),
+            committed: partition.waiters().committed(end, leader_epoch),
         }
     }
 
     /// A batch that is in the log already answers as it did the first time, and waits as it did.
-    fn again(partition: &Partition, base_offset: i64, end: i64, log_append_time: i64) -> Self {
-        Self::new(partition, base_offset, end, log_append_time)
+    fn again(partition: &Partition, base_offset: i64, end: i64, log_append_time: i64, leader_epoch: i32) -> Self {
+        Self::new(partition, base_offset, end, log_append_time, leader_epoch)
     }
 }
 
 /// The request's answer in the making.
 struct Produced {
+    shared: Arc<Shared>,
+    listener: ListenerName,
+    version: i16,
     deadline: Instant,
     responses: Vec<TopicProduceResponse>,
     uncommitted: Vec<Uncommitted>,
@@ -233,7 +262,10 @@ impl Produced {
             let refusal = match tokio::time::timeout_at(self.deadline, waiting.committed).await {
                 Ok(Ok(Ok(()))) => continue,
                 Ok(Ok(Err(NotCommitted::Storage))) => Refusal::bare(ErrorCode::KafkaStorageError),
-                Ok(Ok(Err(NotCommitted::Gone)) | Err(_)) => Refusal::bare(ErrorCode::NotLeaderOrFollower),
+                Ok(Ok(Err(NotCommitted::NotEnoughReplicas))) => Refusal::bare(ErrorCode::NotEnoughReplicasAfterAppend),
+                Ok(Ok(Err(NotCommitted::Gone | NotCommitted::Deposed)) | Err(_)) => {
+                    Refusal::bare(ErrorCode::NotLeaderOrFollower)
+                }
                 Err(_) => Refusal::bare(ErrorCode::RequestTimedOut),
             };
             let response = &mut self.responses[waiting.topic].partition_responses[waiting.partition];
@@ -242,8 +274,16 @@ impl Produced {
         self.into_response()
     }
 
-    fn into_response(self) -> ProduceResponse {
-        ProduceResponse { responses: self.responses, ..ProduceResponse::default() }
+    fn into_response(mut self) -> ProduceResponse {
+        let mut leaders = Leaders::new(&self.shared);
+        for topic in &mut self.responses {
+            let wanted = Wanted::of(self.version, IDS_FROM, &topic.name, topic.topic_id);
+            for partition in &mut topic.partition_responses {
+                partition.current_leader = leaders.of(partition.error_code, wanted, partition.index);
+            }
+        }
+        let node_endpoints = leaders.endpoints(&self.listener);
+        ProduceResponse { responses: self.responses, node_endpoints, ..ProduceResponse::default() }
     }
 
     /// `acks=0`: a producer that waits for no answer learns of an error by losing its connection, as in Kafka.

@@ -102,6 +102,16 @@ keys! {
         log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms", Kind::LONG_POSITIVE, Some("300000");
         /// After so many milliseconds without a batch an idempotent producer's sequence is forgotten.
         producer_id_expiration_ms: i32 = "producer.id.expiration.ms", Kind::POSITIVE, Some("86400000");
+        /// How long a replica may be behind its leader and stay in sync, in milliseconds.
+        replica_lag_time_max_ms: i64 = "replica.lag.time.max.ms", Kind::LONG_POSITIVE, Some("30000");
+        /// How long a follower's fetch waits at its leader when there is nothing new, in milliseconds.
+        replica_fetch_wait_max_ms: i32 = "replica.fetch.wait.max.ms", Kind::POSITIVE, Some("500");
+        /// The most bytes a follower fetches of one partition at a time; a first batch that is larger comes whole.
+        replica_fetch_max_bytes: i32 = "replica.fetch.max.bytes", Kind::POSITIVE, Some("1048576");
+        /// The most bytes a follower fetches of all partitions at a time.
+        replica_fetch_response_max_bytes: i32 = "replica.fetch.response.max.bytes", Kind::POSITIVE, Some("10485760");
+        /// How long a follower waits for its leader's answer beyond the fetch's own wait, in milliseconds.
+        replica_socket_timeout_ms: i32 = "replica.socket.timeout.ms", Kind::POSITIVE, Some("30000");
         /// The most bytes of records in one fetch answer, whatever the client asks for; a first batch that is larger is sent whole.
         fetch_max_bytes: i32 = "fetch.max.bytes", Kind::Int { min: 1024, max: i32::MAX }, Some("57671680");
 

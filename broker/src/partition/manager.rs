@@ -1,47 +1,61 @@
-//! The partitions that this broker leads, by topic id and index.
+//! The partitions of this broker, by topic id and index: what is open, what is not and why, and who gets which role.
 //!
-//! Logs are opened at start, in parallel, so that recovery is over when the listeners open; a topic made later opens its logs
-//! when they are first asked for. Only [`Manager::follow`] closes them, when the metadata no longer has their topic.
+//! One place follows the metadata ([`Manager::follow`]) and changes what is open, under one lock. What a broker holds is opened
+//! at start, in parallel, so that recovery is over when the listeners open; roles are given only once this life of the broker is
+//! registered ([`Manager::begin`]). A replica that comes later is opened with the image that has it, unless it is the only one:
+//! such a log is opened when it is first asked for, so that a thousand idle partitions cost nothing. A replica that is taken
+//! away is deleted, with the topic or without.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use sluice_cluster::{Image, Topic};
+use sluice_cluster::{Image, PartitionRegistration, Topic};
 use sluice_protocol::{ErrorCode, Uuid};
 use sluice_storage::{Log, LogDir, MarkCleanError, OpenLogError, PartitionDir};
+use tokio::sync::watch;
 
-use super::{Led, Partition, PartitionConfig};
-use crate::coordination::Metadata;
+use super::{Fetchers, Partition, PartitionConfig, Proposals};
 use crate::plugins::GateMarks;
+use crate::rpc::{FetchError, PartitionId};
 use crate::slow;
 
-/// What the manager needs to know of the configuration.
+/// What the manager needs to know of the broker.
 pub(crate) struct ManagerConfig {
     pub(crate) node_id: i32,
+    /// The metadata of this moment.
+    pub(crate) image: Box<dyn Fn() -> Arc<Image> + Send + Sync>,
     /// A topic's configuration, over the broker's defaults.
     pub(crate) resolve: Box<dyn Fn(&Topic) -> PartitionConfig + Send + Sync>,
     pub(crate) now_ms: fn() -> i64,
 }
 
-/// Opens, finds and closes partitions.
+/// Opens, finds and closes partitions, and gives them their roles.
 pub(crate) struct Manager {
     config: ManagerConfig,
     dir: LogDir,
-    metadata: Metadata,
     marks: Arc<GateMarks>,
-    open: ArcSwap<HashMap<Key, Arc<Partition>>>,
-    /// Held while logs are opened or closed.
-    changing: Mutex<Offline>,
+    fetchers: Fetchers,
+    proposals: Arc<Proposals>,
+    open: ArcSwap<HashMap<PartitionId, Arc<Partition>>>,
+    /// Held while logs are opened or closed, and while roles are given.
+    changing: Mutex<Changing>,
+    /// This life of the broker is registered: what the metadata gives it is meant for it.
+    begun: AtomicBool,
+    /// What [`Manager::monotonic_ms`] counts from.
+    origin: Instant,
 }
 
-type Key = (Uuid, i32);
-
-/// Logs that do not open, and why.
-type Offline = HashMap<Key, String>;
+#[derive(Default)]
+struct Changing {
+    /// Logs that do not open, and why.
+    offline: HashMap<PartitionId, String>,
+    /// The image that everything open was last given.
+    applied: Arc<Image>,
+}
 
 /// Logs opened side by side. After a kill each waits for one sync of the disk, which takes many at once: 5,000 logs came back in
 /// 2.5 s with sixteen and in 14 s with two, on two busy cores.
@@ -53,7 +67,7 @@ pub(crate) enum PartitionError {
     /// The topic has no such partition.
     #[error("there is no such partition")]
     Unknown,
-    /// Another broker leads it.
+    /// This broker does not lead it, or, where a follower would do, has no replica of it.
     #[error("this broker does not lead it")]
     NotLeader,
     /// Its log does not open.
@@ -68,6 +82,14 @@ impl PartitionError {
             Self::Unknown => ErrorCode::UnknownTopicOrPartition,
             Self::NotLeader => ErrorCode::NotLeaderOrFollower,
             Self::Offline(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+
+    /// What a follower is told.
+    pub(super) fn for_follower(&self) -> FetchError {
+        match self {
+            Self::Unknown | Self::NotLeader => FetchError::NotLeader,
+            Self::Offline(_) => FetchError::Storage,
         }
     }
 }
@@ -89,95 +111,178 @@ impl NotOpened {
 #[error("the log directory failed while logs were opened: {0}")]
 pub struct OpenAllError(String);
 
-impl Manager {
-    pub(crate) fn new(config: ManagerConfig, dir: LogDir, metadata: Metadata, marks: Arc<GateMarks>) -> Arc<Self> {
-        Arc::new(Self { config, dir, metadata, marks, open: ArcSwap::default(), changing: Mutex::default() })
+/// A partition and what the metadata says of it.
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    topic: &'a Arc<Topic>,
+    index: i32,
+    registration: &'a PartitionRegistration,
+}
+
+impl<'a> Held<'a> {
+    fn key(self) -> PartitionId {
+        PartitionId { topic: self.topic.id, index: self.index }
     }
 
-    /// A partition of a topic, if this broker serves it.
+    fn all(topic: &'a Arc<Topic>) -> impl Iterator<Item = Self> {
+        topic.partitions.iter().zip(0..).map(move |(registration, index)| Self { topic, index, registration })
+    }
+
+    fn find(image: &'a Image, key: PartitionId) -> Option<Self> {
+        let topic = image.topic_by_id(key.topic)?;
+        let registration = topic.partitions.get(usize::try_from(key.index).ok()?)?;
+        Some(Self { topic, index: key.index, registration })
+    }
+}
+
+impl Manager {
+    pub(crate) fn new(
+        config: ManagerConfig,
+        dir: LogDir,
+        marks: Arc<GateMarks>,
+        fetchers: Fetchers,
+        proposals: Arc<Proposals>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            dir,
+            marks,
+            fetchers,
+            proposals,
+            open: ArcSwap::default(),
+            changing: Mutex::default(),
+            begun: AtomicBool::new(false),
+            origin: Instant::now(),
+        })
+    }
+
+    /// Milliseconds that only go forward, for the decisions.
+    pub(super) fn monotonic_ms(&self) -> i64 {
+        i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// A partition of a topic, if this broker leads it.
     pub(crate) fn get(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, PartitionError> {
-        if let Some(partition) = self.open.load().get(&(topic.id, index)) {
+        let partition = self.replica(topic, index)?;
+        if partition.leads() { Ok(partition) } else { Err(PartitionError::NotLeader) }
+    }
+
+    /// A partition of a topic, if this broker has a replica of it.
+    pub(crate) fn replica(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, PartitionError> {
+        let key = PartitionId { topic: topic.id, index };
+        if let Some(partition) = self.open.load().get(&key) {
             return Ok(Arc::clone(partition));
         }
         let position = usize::try_from(index).map_err(|_| PartitionError::Unknown)?;
         let registration = topic.partitions.get(position).ok_or(PartitionError::Unknown)?;
-        if registration.leader != self.config.node_id {
+        if !registration.replicas.contains(&self.config.node_id) {
             return Err(PartitionError::NotLeader);
         }
-        slow::in_place(|| self.open_late(topic, index))
+        slow::in_place(|| self.open_late(key))
+    }
+
+    /// A partition that a follower wants to read.
+    pub(super) fn led(&self, key: PartitionId) -> Result<Arc<Partition>, PartitionError> {
+        if let Some(partition) = self.find(key) {
+            return Ok(partition);
+        }
+        let image = (self.config.image)();
+        let held = Held::find(&image, key).ok_or(PartitionError::Unknown)?;
+        self.get(held.topic, key.index)
+    }
+
+    /// A partition that is open.
+    pub(crate) fn find(&self, key: PartitionId) -> Option<Arc<Partition>> {
+        self.open.load().get(&key).cloned()
     }
 
     /// Opens a log that is asked for the first time.
-    fn open_late(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, PartitionError> {
-        let mut offline = self.changing.lock();
-        if let Some(partition) = self.open.load().get(&(topic.id, index)) {
-            return Ok(Arc::clone(partition));
+    fn open_late(&self, key: PartitionId) -> Result<Arc<Partition>, PartitionError> {
+        let mut changing = self.changing.lock();
+        if let Some(partition) = self.find(key) {
+            return Ok(partition);
         }
-        if let Some(why) = offline.get(&(topic.id, index)) {
+        if let Some(why) = changing.offline.get(&key) {
             return Err(PartitionError::Offline(why.clone()));
         }
         // Read under the lock: a topic that was deleted while this request was on its way must not come back as a folder, and
         // one that was deleted and made again must find its name free.
-        let image = self.metadata.image();
-        if image.topic_by_id(topic.id).is_none() {
-            return Err(PartitionError::Unknown);
+        let image = (self.config.image)();
+        let held = Held::find(&image, key).ok_or(PartitionError::Unknown)?;
+        if !held.registration.replicas.contains(&self.config.node_id) {
+            return Err(PartitionError::NotLeader);
         }
-        self.retire(&image, &mut offline);
-        match self.open_one(&image, topic, index) {
-            Ok(partition) => {
-                self.insert([Arc::clone(&partition)]);
-                Ok(partition)
-            }
-            Err(NotOpened { why, for_good }) => {
-                if for_good {
-                    offline.insert((topic.id, index), why.clone());
-                }
-                Err(PartitionError::Offline(why))
-            }
+        self.retire(&image, &mut changing);
+        self.open_these(&image, &[held], &mut changing);
+        match (self.find(key), changing.offline.get(&key)) {
+            (Some(partition), _) => Ok(partition),
+            (None, Some(why)) => Err(PartitionError::Offline(why.clone())),
+            (None, None) => Err(PartitionError::Offline("its log did not open; it is tried again".to_owned())),
         }
     }
 
-    /// Opens the logs of everything this broker leads. Ones that are damaged stay offline and say so; the others serve.
-    /// Folders of topics that are no more are removed: they were deleted while this broker was away.
+    /// Opens the logs of everything this broker has a replica of. Ones that are damaged stay offline and say so; the others
+    /// serve. Folders of what is no more, or held by others, are removed: they were taken away while this broker was.
     pub(crate) fn open_all(&self, image: &Image, found: &[PartitionDir]) -> Result<(), OpenAllError> {
-        let mut offline = self.changing.lock();
-        for stray in found.iter().filter(|found| image.topic_by_id(found.topic_id()).is_none()) {
+        let mut changing = self.changing.lock();
+        let local = self.config.node_id;
+        let is_held = |found: &PartitionDir| {
+            let key = PartitionId { topic: found.topic_id(), index: found.partition() };
+            Held::find(image, key).is_some_and(|held| held.registration.replicas.contains(&local))
+        };
+        for stray in found.iter().filter(|found| !is_held(found)) {
             self.remove(stray);
         }
-        let led: Vec<(&Arc<Topic>, i32)> = image
+        let held: Vec<Held<'_>> = image
             .topics()
-            .flat_map(|topic| topic.partitions.iter().zip(0..).map(move |(partition, index)| (topic, partition, index)))
-            .filter(|(_, partition, _)| partition.leader == self.config.node_id)
-            .map(|(topic, _, index)| (topic, index))
+            .flat_map(Held::all)
+            .filter(|held| held.registration.replicas.contains(&local))
             .collect();
-        let next = AtomicUsize::new(0);
-        let opened = Mutex::new(Vec::with_capacity(led.len()));
-        let failed = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..OPENING_THREADS.min(led.len()) {
-                scope.spawn(|| {
-                    while let Some((topic, index)) = led.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        match self.open_one(image, topic, *index) {
-                            Ok(partition) => opened.lock().push(partition),
-                            Err(NotOpened { why, for_good: true }) => failed.lock().push(((topic.id, *index), why)),
-                            // It is tried again when it is asked for.
-                            Err(NotOpened { for_good: false, .. }) => {}
-                        }
-                    }
-                });
-            }
-        });
-        offline.extend(failed.into_inner());
-        self.insert(opened.into_inner());
+        self.open_these(image, &held, &mut changing);
         match self.dir.failed() {
             None => Ok(()),
             Some(failed) => Err(OpenAllError(failed.to_string())),
         }
     }
 
-    fn open_one(&self, image: &Image, topic: &Topic, index: i32) -> Result<Arc<Partition>, NotOpened> {
-        let registration = usize::try_from(index).ok().and_then(|index| topic.partitions.get(index));
-        let registration = registration.ok_or_else(|| NotOpened::for_good(&PartitionError::Unknown))?;
+    /// Opens logs side by side and gives them their roles. Called with `changing` held.
+    fn open_these(&self, image: &Image, held: &[Held<'_>], changing: &mut Changing) {
+        let next = AtomicUsize::new(0);
+        let opened = Mutex::new(Vec::with_capacity(held.len()));
+        let failed = Mutex::new(Vec::new());
+        let open = |held: &Held<'_>| match self.open_one(image, *held) {
+            Ok(partition) => opened.lock().push(partition),
+            Err(NotOpened { why, for_good: true }) => failed.lock().push((held.key(), why)),
+            // It is tried again when it is asked for.
+            Err(NotOpened { for_good: false, .. }) => {}
+        };
+        if let [only] = held {
+            open(only);
+        } else {
+            std::thread::scope(|scope| {
+                for _ in 0..OPENING_THREADS.min(held.len()) {
+                    scope.spawn(|| {
+                        while let Some(held) = held.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            open(held);
+                        }
+                    });
+                }
+            });
+        }
+        changing.offline.extend(failed.into_inner());
+        let opened = opened.into_inner();
+        for partition in &opened {
+            if let Some(held) = Held::find(image, partition.key()) {
+                self.give_role(image, partition, held, (self.config.resolve)(held.topic));
+            }
+        }
+        let mut open = HashMap::clone(&self.open.load());
+        open.extend(opened.into_iter().map(|partition| (partition.key(), partition)));
+        self.open.store(Arc::new(open));
+    }
+
+    fn open_one(&self, image: &Image, held: Held<'_>) -> Result<Arc<Partition>, NotOpened> {
+        let Held { topic, index, .. } = held;
         let dir = PartitionDir::new(&topic.name, index, topic.id).map_err(|error| NotOpened::for_good(&error))?;
         let config = (self.config.resolve)(topic);
         let open = || Log::open(&self.dir, &dir, config.log.clone(), (self.config.now_ms)());
@@ -203,33 +308,55 @@ impl Manager {
         if recovery.truncated_bytes > 0 {
             tracing::warn!(log = %dir, bytes = recovery.truncated_bytes, "recovery cut a torn tail");
         }
-        let flusher = self.dir.flusher().clone();
-        let gate = self.marks.of(topic.id);
-        Ok(Partition::lead(self.config.node_id, Led { topic, index, registration }, log, config, gate, flusher))
+        let parts = super::Parts {
+            gate: self.marks.of(topic.id),
+            flusher: self.dir.flusher().clone(),
+            proposals: Arc::clone(&self.proposals),
+        };
+        Ok(Partition::open(self.config.node_id, held.key(), held.registration, log, config, parts))
     }
 
     fn remove(&self, stray: &PartitionDir) {
         match self.dir.remove(stray) {
-            Ok(()) => tracing::info!(log = %stray, "removed: its topic was deleted"),
-            Err(error) => tracing::error!(log = %stray, %error, "not removed, though its topic was deleted"),
+            Ok(()) => tracing::info!(log = %stray, "removed: it is no replica of this broker's any more"),
+            Err(error) => tracing::error!(log = %stray, %error, "not removed, though it is no replica of this broker's"),
         }
     }
 
-    /// Called with `changing` held.
-    fn insert(&self, partitions: impl IntoIterator<Item = Arc<Partition>>) {
-        let mut open = HashMap::clone(&self.open.load());
-        open.extend(partitions.into_iter().map(|partition| ((partition.topic_id(), partition.index()), partition)));
-        self.open.store(Arc::new(open));
+    /// Tells a partition what the metadata says of it, and whom to follow.
+    fn give_role(&self, image: &Image, partition: &Arc<Partition>, held: Held<'_>, config: PartitionConfig) {
+        let begun = self.begun.load(Ordering::Acquire);
+        let registration = held.registration;
+        if begun && registration.leader == self.config.node_id && !partition.leads() && held.topic.gate.is_some() {
+            // Its chain may not be made here yet: nothing gets in past it.
+            self.marks.set(held.topic.id, image.next_seq());
+        }
+        partition.take(registration, config, begun, self.monotonic_ms());
+        let nobody = [self.config.node_id, PartitionRegistration::NO_LEADER];
+        if begun && !nobody.contains(&registration.leader) {
+            self.fetchers.follow(partition, registration.leader, registration.leader_epoch);
+        } else {
+            self.fetchers.leave(partition.key());
+        }
     }
 
-    /// Every partition served now.
-    pub(crate) fn all(&self) -> Arc<HashMap<Key, Arc<Partition>>> {
+    /// This life of the broker is registered: from now on it leads and follows what the metadata says. Must be called within the
+    /// runtime.
+    pub(crate) fn begin(&self) {
+        let mut changing = self.changing.lock();
+        self.begun.store(true, Ordering::Release);
+        changing.applied = Arc::default();
+        self.apply(&mut changing);
+    }
+
+    /// Every partition open now.
+    pub(crate) fn all(&self) -> Arc<HashMap<PartitionId, Arc<Partition>>> {
         self.open.load_full()
     }
 
     /// Logs that do not open.
     pub(crate) fn offline_count(&self) -> usize {
-        self.changing.lock().len()
+        self.changing.lock().offline.len()
     }
 
     /// Waits until no append to these topics is under way that began before this call.
@@ -240,43 +367,62 @@ impl Manager {
         }
     }
 
-    /// Follows the metadata: configurations, leader epochs, and topics that are gone.
-    pub(crate) async fn follow(self: Arc<Self>) {
-        let mut changed = self.metadata.changed();
+    /// Follows the metadata: roles, replicas that come and go, configurations, and topics that are gone.
+    pub(crate) async fn follow(self: Arc<Self>, mut changed: watch::Receiver<u64>) {
         while changed.changed().await.is_ok() {
-            slow::in_place(|| self.apply());
+            slow::in_place(|| self.apply(&mut self.changing.lock()));
         }
     }
 
-    fn apply(&self) {
-        let mut offline = self.changing.lock();
-        // Read under the lock: with an older image, a topic made meanwhile and open already would look deleted.
-        let image = self.metadata.image();
-        self.retire(&image, &mut offline);
-        for ((topic, index), partition) in self.open.load().iter() {
-            let Some(topic) = image.topic_by_id(*topic) else { continue };
-            let registration = usize::try_from(*index).ok().and_then(|index| topic.partitions.get(index));
-            if let Some(registration) = registration {
-                partition.reconfigure((self.config.resolve)(topic), registration);
+    /// Brings everything in line with the image of this moment. It is read under the lock: with an older one, a topic made
+    /// meanwhile and open already would look deleted.
+    fn apply(&self, changing: &mut Changing) {
+        let image = (self.config.image)();
+        self.retire(&image, changing);
+        let applied = std::mem::replace(&mut changing.applied, Arc::clone(&image));
+        let local = self.config.node_id;
+        let mut missing = Vec::new();
+        for topic in image.topics() {
+            if applied.topic_by_id(topic.id).is_some_and(|known| Arc::ptr_eq(known, topic)) {
+                continue;
+            }
+            let config = (self.config.resolve)(topic);
+            for held in Held::all(topic).filter(|held| held.registration.replicas.contains(&local)) {
+                match self.find(held.key()) {
+                    Some(partition) => self.give_role(&image, &partition, held, config.clone()),
+                    None if held.registration.replicas.len() > 1 && !changing.offline.contains_key(&held.key()) => {
+                        missing.push(held);
+                    }
+                    None => {}
+                }
             }
         }
+        if !missing.is_empty() {
+            self.open_these(&image, &missing, changing);
+        }
     }
 
-    /// Closes and deletes what the metadata no longer has. Called with `changing` held, so that a topic made again under the
+    /// Closes and deletes what this broker no longer holds. Called with `changing` held, so that a topic made again under the
     /// same name finds its folder gone.
-    fn retire(&self, image: &Image, offline: &mut Offline) {
-        offline.retain(|(topic, _), _| image.topic_by_id(*topic).is_some());
+    fn retire(&self, image: &Image, changing: &mut Changing) {
+        let local = self.config.node_id;
+        let is_held = |key: &PartitionId| {
+            Held::find(image, *key).is_some_and(|held| held.registration.replicas.contains(&local))
+        };
+        changing.offline.retain(|key, _| is_held(key));
         let open = self.open.load();
-        if open.keys().all(|(topic, _)| image.topic_by_id(*topic).is_some()) {
+        if open.keys().all(is_held) {
             return;
         }
         let (kept, gone): (HashMap<_, _>, HashMap<_, _>) =
-            HashMap::clone(&open).into_iter().partition(|((topic, _), _)| image.topic_by_id(*topic).is_some());
+            HashMap::clone(&open).into_iter().partition(|(key, _)| is_held(key));
         self.open.store(Arc::new(kept));
-        for log in gone.values().filter_map(|partition| partition.close()) {
+        for (key, partition) in gone {
+            self.fetchers.leave(key);
+            let Some(log) = partition.close() else { continue };
             let name = log.name().clone();
             match log.delete() {
-                Ok(()) => tracing::info!(log = %name, "deleted with its topic"),
+                Ok(()) => tracing::info!(log = %name, "deleted: it is no replica of this broker's any more"),
                 Err(error) => tracing::error!(log = %name, %error, "not deleted"),
             }
         }
@@ -301,7 +447,9 @@ impl Manager {
     pub(crate) fn close(&self) -> Result<(), MarkCleanError> {
         let _held = self.changing.lock();
         let open = self.open.swap(Arc::default());
-        for log in open.values().filter_map(|partition| partition.close()) {
+        for (key, partition) in open.iter() {
+            self.fetchers.leave(*key);
+            let Some(log) = partition.close() else { continue };
             let name = log.name().clone();
             if let Err(error) = log.close_clean() {
                 tracing::error!(log = %name, %error, "not closed cleanly");

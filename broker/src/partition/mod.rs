@@ -1,33 +1,53 @@
-//! A partition as this broker serves it: its log, where it stands among its replicas, and who waits on it.
+//! A partition as this broker serves it: its log, its role among the replicas, and who waits on it.
 //!
 //! ```text
-//!   produce ──> append ──> storage::Log ──────────────┐ log end
-//!                                                     v
-//!   flusher thread ── durable offset ──> cluster::Leader ───── high watermark ──> waiters ──> answers
+//!   LEADER    produce ──> append ──> storage::Log ── log end ──────────────┬──> Watch ──> followers' sessions
+//!                                                                         v
+//!             flusher thread, followers' fetches ── durable ──> cluster::Leader ── high watermark ──> waiters ──> answers
+//!
+//!   FOLLOWER  Fetcher ──> raw batches ──> replicate ──> storage::Log ── durable ──> told to the leader in the next fetch
 //! ```
-//! The appender's lock orders writes and nothing else; readers never take it. An append comes before it is durable, and both
-//! acknowledgements and consumers wait on the high watermark that [`Leader`] computes, with one replica as with three.
+//! In reading order:
+//! - [`Partition`] (this file): what both roles share, and the leader's append.
+//! - `role`: how a partition comes to lead or to follow, and what it takes from flushes, followers and the metadata.
+//! - `waiters`: producers and consumers, waiting on the high watermark.
+//! - `manager`: every partition of this broker; the one that opens, closes and hands out roles.
+//! - `sessions`: followers' fetches answered. `fetcher`, `replica`: fetching as a follower. `proposals`: changes of the ISR.
+//!
+//! The appender's lock orders writes and changes of role; readers never take it. What the role decides has a lock of its own,
+//! taken after the appender's where both are held, so that a follower's fetch does not wait for a write.
 
+mod fetcher;
 mod manager;
+mod proposals;
+mod replica;
+mod role;
+mod sessions;
 mod waiters;
 
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::Mutex;
-use sluice_cluster::partition::{Leader, LeaderRules, LogEnd, NotEnoughReplicas};
-use sluice_cluster::{PartitionRegistration, Topic};
+use sluice_cluster::PartitionRegistration;
+use sluice_cluster::partition::{Follower, FollowerFetch, LeaderRules};
 use sluice_protocol::records::{Batch, BatchHeader, TimestampType};
 use sluice_protocol::{ErrorCode, Uuid};
 use sluice_storage::{
-    AppendError, Appended, DirFailed, FlushHandle, FlushMode, Flusher, Log, LogConfig, LogReader, Sequence,
-    SequenceError, Wake,
+    AppendError, Appended, FlushHandle, FlushMode, Flusher, Log, LogConfig, LogReader, Sequence, SequenceError, Wake,
 };
 
 use crate::plugins::GateMark;
+use crate::rpc::{PartitionId, ReplicaState};
 
+use fetcher::Reports;
+pub(crate) use fetcher::{FetcherConfig, Fetchers, Leaders};
 pub(crate) use manager::{Manager, ManagerConfig, OpenAllError, PartitionError};
+pub(crate) use proposals::{Controller, IsrChanges, Proposals};
+use role::{Role, what_counts};
+pub(crate) use sessions::ReplicaSessions;
+use sessions::Watch;
 pub(crate) use waiters::{ByteClock, FetchWaiter, NotCommitted, Waiters};
 
 /// What a topic's configuration says of its partitions.
@@ -36,34 +56,41 @@ pub(crate) struct PartitionConfig {
     pub(crate) log: LogConfig,
     pub(crate) max_message_bytes: usize,
     pub(crate) message_timestamp_type: TimestampType,
-    pub(crate) min_insync_replicas: usize,
+    pub(crate) leader: LeaderRules,
 }
 
-/// One partition led by this broker.
+/// One partition with a replica on this broker.
 pub(crate) struct Partition {
-    topic_id: Uuid,
-    index: i32,
-    /// Rises when this broker registers anew.
+    local: i32,
+    key: PartitionId,
+    /// The epoch of the registration in force here.
     leader_epoch: AtomicI32,
+    /// Whether this broker leads in it. Changes under the appender's lock only.
+    leads: AtomicBool,
     config: ArcSwap<PartitionConfig>,
     /// `None` once the log is closed or deleted: whoever still holds the partition cannot write.
     appender: Mutex<Option<Log>>,
-    replication: Mutex<Leader>,
+    role: Mutex<Role>,
     high_watermark: AtomicI64,
     gate: Arc<GateMark>,
     reader: Arc<LogReader>,
     waiters: Waiters,
+    /// The sessions of followers that read here.
+    watches: ArcSwap<Vec<Arc<Watch>>>,
+    /// Where the fetcher hears of this partition, once there is one.
+    reports: ArcSwapOption<Reports>,
+    proposals: Arc<Proposals>,
     flusher: Flusher,
     flush: FlushHandle,
     /// Told by the flusher; one for all appends, so that those that wait for the same sync are told once.
     wake: Wake,
 }
 
-/// Which partition is led, and as what.
-struct Led<'a> {
-    topic: &'a Topic,
-    index: i32,
-    registration: &'a PartitionRegistration,
+/// What a partition shares with others.
+struct Parts {
+    gate: Arc<GateMark>,
+    flusher: Flusher,
+    proposals: Arc<Proposals>,
 }
 
 /// How a batch comes to the log: what stood between the producer and it.
@@ -75,6 +102,13 @@ pub(crate) enum Passed {
     Gate,
 }
 
+/// A batch in the log, and the reign in which it is there: see [`Waiters::committed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Placed<T> {
+    pub(crate) at: T,
+    pub(crate) leader_epoch: i32,
+}
+
 /// Why a batch did not enter the log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AppendRefused {
@@ -84,39 +118,47 @@ pub(crate) enum AppendRefused {
     /// The partition was deleted, or the broker is shutting down.
     #[error("the partition is closed")]
     Closed,
+    /// Another broker leads by now.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
     /// The log refused it.
     #[error(transparent)]
     Log(#[from] AppendError),
 }
 
 impl Partition {
-    /// Serves `log` as the leader of a partition.
-    fn lead(
-        node_id: i32,
-        led: Led<'_>,
+    /// Opens for business with `log`, and follows until it is told its role; see [`Partition::take`].
+    fn open(
+        local: i32,
+        key: PartitionId,
+        registration: &PartitionRegistration,
         log: Log,
         config: PartitionConfig,
-        gate: Arc<GateMark>,
-        flusher: Flusher,
+        parts: Parts,
     ) -> Arc<Self> {
-        let Led { topic, index, registration } = led;
         let reader = log.reader();
-        let replication = Leader::begin(node_id, registration, leader_rules(&config), log_end(&reader, &config), 0, 0);
-        let high_watermark = replication.high_watermark();
+        let end = what_counts(&reader, config.log.flush_mode);
+        let follower = Follower::begin(local, registration, end, reader.known_high_watermark());
+        let high_watermark = follower.high_watermark();
+        let Parts { gate, flusher, proposals } = parts;
         Arc::new_cyclic(|this: &Weak<Self>| {
             let this = this.clone();
             Self {
-                topic_id: topic.id,
-                index,
-                leader_epoch: AtomicI32::new(registration.leader_epoch),
+                local,
+                key,
+                leader_epoch: AtomicI32::new(-1),
+                leads: AtomicBool::new(false),
                 config: ArcSwap::from_pointee(config),
                 flush: log.flush_handle(),
                 appender: Mutex::new(Some(log)),
-                replication: Mutex::new(replication),
+                role: Mutex::new(Role::Follows(follower)),
                 high_watermark: AtomicI64::new(high_watermark),
                 gate,
                 reader,
                 waiters: Waiters::new(high_watermark),
+                watches: ArcSwap::default(),
+                reports: ArcSwapOption::empty(),
+                proposals,
                 flusher,
                 wake: Arc::new(move |flushed| {
                     if let Some(partition) = this.upgrade() {
@@ -127,16 +169,29 @@ impl Partition {
         })
     }
 
+    pub(crate) fn key(&self) -> PartitionId {
+        self.key
+    }
+
+    fn local(&self) -> i32 {
+        self.local
+    }
+
     pub(crate) fn topic_id(&self) -> Uuid {
-        self.topic_id
+        self.key.topic
     }
 
     pub(crate) fn index(&self) -> i32 {
-        self.index
+        self.key.index
     }
 
     pub(crate) fn leader_epoch(&self) -> i32 {
         self.leader_epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether this broker leads it.
+    pub(crate) fn leads(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
     }
 
     pub(crate) fn config(&self) -> Guard<Arc<PartitionConfig>> {
@@ -155,6 +210,20 @@ impl Partition {
         &self.waiters
     }
 
+    /// How far this replica is, for who has to choose among replicas.
+    pub(crate) fn state(&self) -> ReplicaState {
+        ReplicaState {
+            topic: self.key.topic,
+            index: self.key.index,
+            leader_epoch: self.leader_epoch(),
+            latest_epoch: self.reader.latest_epoch().unwrap_or(FollowerFetch::EMPTY),
+            log_start: self.reader.log_start_offset(),
+            log_end: self.reader.log_end_offset(),
+            high_watermark: self.high_watermark(),
+            bytes: self.reader.size(),
+        }
+    }
+
     /// Whether records have to pass a gate to get in here.
     pub(crate) fn is_gated(&self) -> bool {
         self.gate.is_set()
@@ -170,40 +239,49 @@ impl Partition {
         }
     }
 
-    /// Whether a fetch may start at `offset`.
+    /// Whether a fetch may start at `offset`. A follower that is behind what its client has read elsewhere is asked again, not
+    /// taken for a log that was cut (KIP-392).
     pub(crate) fn check_fetch_offset(&self, offset: i64) -> Result<(), ErrorCode> {
         let readable = self.reader.log_start_offset()..=self.reader.log_end_offset();
-        if readable.contains(&offset) { Ok(()) } else { Err(ErrorCode::OffsetOutOfRange) }
-    }
-
-    /// Whether `acks=all` can be promised now.
-    pub(crate) fn enough_replicas(&self) -> Result<(), NotEnoughReplicas> {
-        self.replication.lock().enough_replicas()
-    }
-
-    /// Whether a batch is the next of its producer: asked before any plugin runs on it.
-    pub(crate) fn check_sequence(&self, header: &BatchHeader) -> Result<Sequence, SequenceError> {
-        match &*self.appender.lock() {
-            Some(log) => log.check(header),
-            // The append will say that it is closed.
-            None => Ok(Sequence::New),
+        match readable.contains(&offset) {
+            true => Ok(()),
+            false if !self.leads() && offset > *readable.end() => Err(ErrorCode::OffsetNotAvailable),
+            false => Err(ErrorCode::OffsetOutOfRange),
         }
     }
 
+    /// Whether a batch is the next of its producer: asked before any plugin runs on it.
+    pub(crate) fn check_sequence(&self, header: &BatchHeader) -> Result<Placed<Sequence>, SequenceError> {
+        let appender = self.appender.lock();
+        let at = match &*appender {
+            Some(log) => log.check(header)?,
+            // The append will say that it is closed.
+            None => Sequence::New,
+        };
+        Ok(Placed { at, leader_epoch: self.leader_epoch() })
+    }
+
     /// Appends a batch, checked and passed. Durability and the high watermark come after: see [`Waiters::committed`].
-    pub(crate) fn append(&self, batch: &Batch, passed: Passed, now_ms: i64) -> Result<Appended, AppendRefused> {
+    pub(crate) fn append(&self, batch: &Batch, passed: Passed, now_ms: i64) -> Result<Placed<Appended>, AppendRefused> {
         let mut appender = self.appender.lock();
         if passed == Passed::NoGate && self.gate.is_set() {
             return Err(AppendRefused::GateBound);
         }
         let log = appender.as_mut().ok_or(AppendRefused::Closed)?;
-        let appended = log.append(batch.header, batch.body.parts(), self.leader_epoch(), now_ms)?;
-        if let Appended::New { log_end, .. } = appended {
+        if !self.leads() {
+            return Err(AppendRefused::NotLeader);
+        }
+        let leader_epoch = self.leader_epoch();
+        let at = log.append(batch.header, batch.body.parts(), leader_epoch, now_ms)?;
+        if let Appended::New { log_end, .. } = at {
             self.waiters.appended(log_end, batch.header.size() as u64);
             drop(appender);
+            for watch in &**self.watches.load() {
+                watch.appended();
+            }
             self.count_as_stored(log_end);
         }
-        Ok(appended)
+        Ok(Placed { at, leader_epoch })
     }
 
     /// What was appended counts as stored at once, or when it is on the disk.
@@ -214,54 +292,29 @@ impl Partition {
         }
     }
 
-    fn on_flushed(&self, flushed: Result<(), DirFailed>) {
-        match flushed {
-            Ok(()) => self.on_stored(self.reader.durable_offset()),
-            Err(failed) => {
-                tracing::error!(topic = %self.topic_id, partition = self.index, error = %failed, "the log directory failed");
-                self.waiters.end(NotCommitted::Storage);
-            }
-        }
-    }
-
-    fn on_stored(&self, end: i64) {
-        let mut replication = self.replication.lock();
-        // A flush may report an append before its appender came to.
-        let log_end = self.reader.log_end_offset().max(replication.log_end());
-        replication.on_append(log_end);
-        if let Some(high_watermark) = replication.on_durable(end) {
-            self.advance(high_watermark);
-        }
-    }
-
-    /// Called under the lock of `replication`, which makes the watermark rise in order.
+    /// Called under the lock of `role`, which makes the watermark rise in order.
     fn advance(&self, high_watermark: i64) {
         self.high_watermark.store(high_watermark, Ordering::Release);
+        self.reader.note_high_watermark(high_watermark);
         self.waiters.advanced(high_watermark);
+        for watch in &**self.watches.load() {
+            watch.advanced();
+        }
     }
 
-    /// The topic's configuration or the partition's registration changed.
-    fn reconfigure(&self, config: PartitionConfig, registration: &PartitionRegistration) {
-        self.leader_epoch.fetch_max(registration.leader_epoch, Ordering::AcqRel);
-        let mut replication = self.replication.lock();
-        let rules = leader_rules(&config);
-        if registration.leader_epoch > replication.leader_epoch() {
-            let (log, known) = (log_end(&self.reader, &config), replication.high_watermark());
-            *replication = Leader::begin(registration.leader, registration, rules, log, known, 0);
-        }
-        let risen = [replication.on_registration(registration), replication.on_rules(rules)];
-        for high_watermark in risen.into_iter().flatten() {
-            self.advance(high_watermark);
-        }
-        drop(replication);
-        if **self.config.load() != config {
-            if let Some(log) = &mut *self.appender.lock() {
-                log.set_config(config.log.clone());
-            }
-            self.config.store(Arc::new(config));
-            // From `group` to `os`, what waits for a sync counts now; the other way it is asked for with the next append.
-            self.count_as_stored(self.reader.log_end_offset());
-        }
+    /// A follower's session reads here.
+    fn watch(&self, watch: Arc<Watch>) {
+        self.watches.rcu(|watches| {
+            let mut watches = Vec::clone(watches);
+            watches.push(Arc::clone(&watch));
+            watches
+        });
+    }
+
+    fn unwatch(&self, gone: &Arc<Watch>) {
+        self.watches.rcu(|watches| -> Vec<_> {
+            watches.iter().filter(|watch| !Arc::ptr_eq(watch, gone)).cloned().collect()
+        });
     }
 
     /// Waits until nobody is in the middle of an append.
@@ -286,21 +339,12 @@ impl Partition {
     fn close(&self) -> Option<Log> {
         let log = self.appender.lock().take();
         self.waiters.end(NotCommitted::Gone);
+        for watch in &**self.watches.load() {
+            watch.appended();
+        }
         log
     }
 }
 
-fn leader_rules(config: &PartitionConfig) -> LeaderRules {
-    // With one replica nobody lags.
-    LeaderRules { min_insync_replicas: config.min_insync_replicas, replica_lag_time_max_ms: i64::MAX }
-}
-
-/// Where the log ends, and how far it counts as stored.
-fn log_end(reader: &LogReader, config: &PartitionConfig) -> LogEnd {
-    let (log_end, durable) = (reader.log_end_offset(), reader.durable_offset());
-    let durable = match config.log.flush_mode {
-        FlushMode::Group => durable.min(log_end),
-        FlushMode::Os => log_end,
-    };
-    LogEnd { log_start: reader.log_start_offset(), log_end, durable }
-}
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! Who waits on a partition's high watermark: producers for an offset, fetches for bytes.
 //!
-//! A producer's answer waits until the high watermark has passed its last record. A fetch waits until enough bytes lie below
-//! the high watermark, over all the partitions it asked for; it hangs on each of them and is woken once. Nobody polls, and an
-//! append that satisfies nobody wakes nobody.
+//! A producer's answer waits until the high watermark has passed its last record. It waits within one reign: when the leader is
+//! deposed everybody is told at once, because behind the same offset another record may stand by the time it is committed. A
+//! fetch waits until enough bytes lie below the high watermark, over all the partitions it asked for; it hangs on each of them
+//! and is woken once. Nobody polls, and an append that satisfies nobody wakes nobody.
 //!
 //! Owned by [`super::Partition`], behind its own short lock, which is never held while waiting.
 
@@ -59,6 +60,10 @@ pub(crate) enum NotCommitted {
     Storage,
     #[error("the partition was taken away")]
     Gone,
+    #[error("another broker leads the partition, or this one in a later epoch")]
+    Deposed,
+    #[error("too few replicas are left in sync to acknowledge what was appended")]
+    NotEnoughReplicas,
 }
 
 /// The waiters of one partition and the bytes that have come below its high watermark.
@@ -76,6 +81,10 @@ struct Inner {
     uncommitted: BTreeMap<i64, u64>,
     producers: BTreeMap<i64, Vec<oneshot::Sender<Result<(), NotCommitted>>>>,
     fetches: Vec<HungFetch>,
+    /// The leader epoch of the reign under way; `None` while this broker follows.
+    reign: Option<i32>,
+    /// The ISR is below `min.insync.replicas`: nothing is committed until it grows.
+    too_few: bool,
     ended: Option<NotCommitted>,
 }
 
@@ -93,6 +102,39 @@ pub(crate) struct ByteClock(u64);
 impl Waiters {
     pub(crate) fn new(high_watermark: i64) -> Self {
         Self { inner: Mutex::new(Inner { high_watermark, ..Inner::default() }) }
+    }
+
+    /// A reign begins, or with `None` this broker follows: nobody who waits in an earlier reign is answered by this one. Waiting
+    /// fetches look again.
+    pub(super) fn reign(&self, leader_epoch: Option<i32>) {
+        let mut inner = self.inner.lock();
+        if inner.reign == leader_epoch {
+            return;
+        }
+        inner.reign = leader_epoch;
+        inner.too_few = false;
+        inner.fail_producers(NotCommitted::Deposed);
+        for hung in std::mem::take(&mut inner.fetches) {
+            hung.waiter.wake();
+        }
+    }
+
+    /// The ISR fell below `min.insync.replicas`, or grew again. Who waits is told at once: the records are in the log, and may yet
+    /// be committed, as Kafka's NOT_ENOUGH_REPLICAS_AFTER_APPEND says.
+    pub(super) fn too_few(&self, too_few: bool) {
+        let mut inner = self.inner.lock();
+        inner.too_few = too_few;
+        if too_few {
+            inner.fail_producers(NotCommitted::NotEnoughReplicas);
+        }
+    }
+
+    /// The log was cut at `log_end`: what was above it will not be committed. The high watermark is given anew, for it was cut
+    /// too if the leader was chosen uncleanly.
+    pub(super) fn truncated(&self, log_end: i64, high_watermark: i64) {
+        let mut inner = self.inner.lock();
+        inner.uncommitted.split_off(&(log_end + 1));
+        inner.high_watermark = high_watermark;
     }
 
     /// Records that an append ends at `log_end` and added `bytes`.
@@ -129,9 +171,7 @@ impl Waiters {
     pub(crate) fn end(&self, why: NotCommitted) {
         let mut inner = self.inner.lock();
         inner.ended = Some(why);
-        for waiting in std::mem::take(&mut inner.producers).into_values().flatten() {
-            let _ = waiting.send(Err(why));
-        }
+        inner.fail_producers(why);
         for hung in std::mem::take(&mut inner.fetches) {
             hung.waiter.wake();
         }
@@ -142,13 +182,15 @@ impl Waiters {
         self.inner.lock().ended
     }
 
-    /// Waits until the high watermark reaches `offset`.
-    pub(crate) fn committed(&self, offset: i64) -> oneshot::Receiver<Result<(), NotCommitted>> {
+    /// Waits until the high watermark reaches `offset`, within the reign of `leader_epoch`, in which the offset was given.
+    pub(crate) fn committed(&self, offset: i64, leader_epoch: i32) -> oneshot::Receiver<Result<(), NotCommitted>> {
         let (answer, waiting) = oneshot::channel();
         let mut inner = self.inner.lock();
         let now = match inner.ended {
+            _ if inner.reign != Some(leader_epoch) => Err(inner.ended.unwrap_or(NotCommitted::Deposed)),
             _ if offset <= inner.high_watermark => Ok(()),
             Some(why) => Err(why),
+            None if inner.too_few => Err(NotCommitted::NotEnoughReplicas),
             None => {
                 inner.producers.entry(offset).or_default().push(answer);
                 return waiting;
@@ -183,6 +225,13 @@ impl Waiters {
 }
 
 impl Inner {
+    fn fail_producers(&mut self, why: NotCommitted) {
+        for waiting in std::mem::take(&mut self.producers).into_values().flatten() {
+            // A producer that hung up no longer wants to know.
+            let _ = waiting.send(Err(why));
+        }
+    }
+
     fn wake_fetches(&mut self) {
         let now = self.committed_bytes;
         self.fetches.retain_mut(|hung| {
@@ -197,16 +246,24 @@ impl Inner {
 mod tests {
     use super::*;
 
+    const EPOCH: i32 = 7;
+
+    fn led() -> Waiters {
+        let waiters = Waiters::new(0);
+        waiters.reign(Some(EPOCH));
+        waiters
+    }
+
     fn answered(waiting: &mut oneshot::Receiver<Result<(), NotCommitted>>) -> Option<Result<(), NotCommitted>> {
         waiting.try_recv().ok()
     }
 
     #[test]
     fn a_producer_is_answered_when_the_high_watermark_passes_its_records() {
-        let waiters = Waiters::new(0);
+        let waiters = led();
         waiters.appended(3, 100);
         waiters.appended(5, 100);
-        let (mut first, mut second) = (waiters.committed(3), waiters.committed(5));
+        let (mut first, mut second) = (waiters.committed(3, EPOCH), waiters.committed(5, EPOCH));
         waiters.advanced(2);
         assert_eq!(answered(&mut first), None, "below its last record");
         waiters.advanced(3);
@@ -214,18 +271,61 @@ mod tests {
         assert_eq!(answered(&mut second), None);
         waiters.advanced(5);
         assert_eq!(answered(&mut second), Some(Ok(())));
-        assert_eq!(answered(&mut waiters.committed(4)), Some(Ok(())), "already passed");
+        assert_eq!(answered(&mut waiters.committed(4, EPOCH)), Some(Ok(())), "already passed");
     }
 
     #[test]
     fn a_failed_disk_answers_all_who_wait_and_all_who_come() {
-        let waiters = Waiters::new(0);
+        let waiters = led();
         waiters.appended(3, 100);
-        let mut waiting = waiters.committed(3);
+        let mut waiting = waiters.committed(3, EPOCH);
         waiters.end(NotCommitted::Storage);
         assert_eq!(answered(&mut waiting), Some(Err(NotCommitted::Storage)));
-        assert_eq!(answered(&mut waiters.committed(3)), Some(Err(NotCommitted::Storage)));
-        assert_eq!(answered(&mut waiters.committed(0)), Some(Ok(())), "what was committed stays so");
+        assert_eq!(answered(&mut waiters.committed(3, EPOCH)), Some(Err(NotCommitted::Storage)));
+        assert_eq!(answered(&mut waiters.committed(0, EPOCH)), Some(Ok(())), "what was committed stays so");
+    }
+
+    #[test]
+    fn a_deposed_leader_tells_its_producers_at_once() {
+        let waiters = led();
+        waiters.appended(3, 100);
+        let mut waiting = waiters.committed(3, EPOCH);
+        waiters.reign(None);
+        assert_eq!(answered(&mut waiting), Some(Err(NotCommitted::Deposed)));
+        waiters.advanced(3);
+        assert_eq!(
+            answered(&mut waiters.committed(3, EPOCH)),
+            Some(Err(NotCommitted::Deposed)),
+            "what stands below the high watermark by now may be another's"
+        );
+        waiters.reign(Some(EPOCH + 1));
+        assert_eq!(answered(&mut waiters.committed(3, EPOCH)), Some(Err(NotCommitted::Deposed)), "a later reign");
+    }
+
+    #[test]
+    fn an_isr_that_is_too_small_tells_those_who_wait() {
+        let waiters = led();
+        waiters.appended(3, 100);
+        let mut waiting = waiters.committed(3, EPOCH);
+        waiters.too_few(true);
+        assert_eq!(answered(&mut waiting), Some(Err(NotCommitted::NotEnoughReplicas)));
+        assert_eq!(answered(&mut waiters.committed(3, EPOCH)), Some(Err(NotCommitted::NotEnoughReplicas)));
+        waiters.too_few(false);
+        let mut waiting = waiters.committed(3, EPOCH);
+        waiters.advanced(3);
+        assert_eq!(answered(&mut waiting), Some(Ok(())));
+    }
+
+    #[test]
+    fn what_was_cut_is_not_counted_when_the_high_watermark_passes_it() {
+        let waiters = Waiters::new(0);
+        let fetch = FetchWaiter::new(150);
+        waiters.hang(&fetch, waiters.byte_clock());
+        waiters.appended(1, 100);
+        waiters.appended(2, 100);
+        waiters.truncated(1, 0);
+        waiters.advanced(1);
+        assert!(!fetch.is_woken(), "100 of 150 bytes");
     }
 
     #[test]

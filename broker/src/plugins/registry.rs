@@ -194,16 +194,14 @@ impl Registry {
         let new_gates = self.slots(Kind::Gate, &self.gates.load_full(), gates.collect()).await;
         let new_views = self.slots(Kind::View, &self.views.load_full(), views.collect()).await;
         let gated: Vec<Uuid> = new_gates.keys().copied().collect();
-        // A mark is there only while its slot is: who finds the mark finds the chain.
-        for topic in self.gates.load().keys().filter(|topic| !gated.contains(topic)) {
-            self.marks.of(*topic).set(false);
-        }
+        // A mark goes before its slot does: who finds a mark and no chain is told to come again.
+        self.marks.only(&gated, image.next_seq());
         let old_gates = self.gates.swap(Arc::new(new_gates));
         // Against pins: see `Pinned::new`.
         fence(Ordering::SeqCst);
         self.views.store(Arc::new(new_views));
         for topic in &gated {
-            self.marks.of(*topic).set(true);
+            self.marks.set(*topic, image.next_seq());
         }
         self.marks.retain(|topic| image.topic_by_id(topic).is_some());
         // A batch that saw the mark before it was set holds the partition's lock now, if it is not in the log already.

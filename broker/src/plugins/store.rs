@@ -15,7 +15,7 @@ use sluice_protocol::records::{Batch, BatchBuilder, BatchError, Chunks, Compress
 use sluice_storage::Appended;
 
 use crate::coordination::Metadata;
-use crate::partition::{AppendRefused, Manager, NotCommitted, Partition, PartitionError, Passed};
+use crate::partition::{AppendRefused, Manager, NotCommitted, Partition, PartitionError, Passed, Placed};
 use crate::slow;
 
 /// The topic of plugins' binaries.
@@ -81,15 +81,17 @@ impl Store {
         self.make_topic().await?;
         let partition = self.partition().ok_or(StoreError::Missing)??;
         let chunks = wasm.len().div_ceil(CHUNK_BYTES);
-        let mut end = 0;
+        let mut last = None;
         for index in 0..chunks {
             let chunk = wasm.slice(index * CHUNK_BYTES..wasm.len().min((index + 1) * CHUNK_BYTES));
             let batch = chunk_batch(digest, index, chunks, &chunk, (self.now_ms)());
-            if let Appended::New { log_end, .. } = partition.append(&batch, Passed::NoGate, (self.now_ms)())? {
-                end = log_end;
+            let Placed { at, leader_epoch } = partition.append(&batch, Passed::NoGate, (self.now_ms)())?;
+            if let Appended::New { log_end, .. } = at {
+                last = Some((log_end, leader_epoch));
             }
         }
-        let committed = tokio::time::timeout(COMMIT_TIME_MAX, partition.waiters().committed(end));
+        let Some((end, leader_epoch)) = last else { return Ok(()) };
+        let committed = tokio::time::timeout(COMMIT_TIME_MAX, partition.waiters().committed(end, leader_epoch));
         committed.await.map_err(|_| StoreError::Late)?.unwrap_or(Err(NotCommitted::Gone))?;
         Ok(())
     }

@@ -8,7 +8,9 @@
 //! A topic's records leave as ranges of the log's files, unread and undecoded. A view's are scanned on a plugin thread; where
 //! the scan has come to is kept with the waiting request, so that nothing is scanned twice (see [`view`]).
 //!
-//! Consumers see what lies below the high watermark. There are no fetch sessions yet: every answer carries session id 0,
+//! Consumers see what lies below the high watermark, on the leader or, where they can be sent there, on a follower (KIP-392): a
+//! consumer that says in which rack it is learns of the in-sync replica in that rack, and reads there up to that replica's own
+//! high watermark, views as well. There are no fetch sessions yet: every answer carries session id 0,
 //! which tells a client to name all its partitions each time (KIP-227).
 
 mod advance;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_protocol::messages::fetch::{
-    FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+    FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use sluice_protocol::records::Part;
 use sluice_protocol::{ErrorCode, Uuid};
@@ -26,9 +28,10 @@ use sluice_storage::ReadError;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::leaders::Leaders;
 use super::resolve::{NotFound, Source, Wanted};
 use super::{Answering, Context, Shared};
-use crate::net::Started;
+use crate::net::{ListenerName, Started};
 use crate::partition::{ByteClock, FetchWaiter, NotCommitted, Partition};
 use view::ViewScan;
 
@@ -73,7 +76,10 @@ pub(super) fn start(cx: &Context<'_>, answering: Answering, request: FetchReques
     }))
 }
 
-/// A session we never gave out, or a follower: no other broker replicates from this one.
+/// The version from which a consumer can be sent to a follower, and so is served by one.
+const FOLLOWERS_FROM: i16 = 11;
+
+/// A session we never gave out, or somebody who says to be a broker: brokers come by a listener of their own.
 fn refuse_whole(request: &FetchRequest) -> Option<ErrorCode> {
     if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
         return Some(ErrorCode::ClusterAuthorizationFailed);
@@ -84,6 +90,8 @@ fn refuse_whole(request: &FetchRequest) -> Option<ErrorCode> {
 /// A fetch under way.
 struct Fetch {
     shared: Arc<Shared>,
+    listener: ListenerName,
+    version: i16,
     min_bytes: usize,
     max_bytes: usize,
     deadline: Instant,
@@ -118,8 +126,9 @@ impl Fetch {
     fn new(cx: &Context<'_>, version: i16, request: FetchRequest) -> Self {
         let topics = request.topics.into_iter().map(|topic| {
             let source = cx.resolve(Wanted::of(version, IDS_FROM, &topic.topic, topic.topic_id));
+            let asking = Asking { followers_too: version >= FOLLOWERS_FROM, rack: &request.rack_id };
             let partitions =
-                topic.partitions.into_iter().map(|wanted| PartitionFetch::new(cx, &source, wanted)).collect();
+                topic.partitions.into_iter().map(|wanted| PartitionFetch::new(cx, asking, &source, wanted)).collect();
             TopicFetch { name: topic.topic, id: topic.topic_id, partitions }
         });
         let max_bytes = usize::try_from(request.max_bytes)
@@ -130,6 +139,8 @@ impl Fetch {
             topics: topics.collect(),
             place: None,
             shared: Arc::clone(cx.shared),
+            listener: cx.peer.listener.clone(),
+            version,
             min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
             max_bytes,
             deadline: Instant::now() + wait,
@@ -236,14 +247,40 @@ impl Fetch {
                 })
                 .collect(),
         });
-        let responses = topics.collect();
+        let mut responses: Vec<FetchableTopicResponse> = topics.collect();
         self.shared.metrics.fetched(bytes);
-        FetchResponse { responses, ..FetchResponse::default() }
+        let mut leaders = Leaders::new(&self.shared);
+        for topic in &mut responses {
+            let wanted = Wanted::of(self.version, IDS_FROM, &topic.topic, topic.topic_id);
+            for data in &mut topic.partitions {
+                data.current_leader = leaders.of(data.error_code, wanted, data.partition_index);
+            }
+        }
+        FetchResponse { responses, node_endpoints: leaders.endpoints(&self.listener), ..FetchResponse::default() }
     }
 }
 
+/// The in-sync replica in the consumer's rack, if that is another than this leader and so worth going to.
+fn nearest(cx: &Context<'_>, rack: &str, source: &Source, partition: &Partition) -> Option<i32> {
+    let rack_of = |broker| cx.image.broker(broker).and_then(|broker| broker.rack.as_deref());
+    if rack.is_empty() || !partition.leads() || rack_of(cx.shared.node_id) == Some(rack) {
+        return None;
+    }
+    let registration = source.base().partitions.get(usize::try_from(partition.index()).ok()?)?;
+    let serves = |broker: &i32| cx.image.broker(*broker).is_some_and(|broker| !broker.fenced);
+    registration.isr.iter().copied().filter(serves).find(|replica| rack_of(*replica) == Some(rack))
+}
+
+/// What a consumer says of itself.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    followers_too: bool,
+    /// Empty: it does not say.
+    rack: &'a str,
+}
+
 impl PartitionFetch {
-    fn new(cx: &Context<'_>, source: &Result<Source, NotFound>, wanted: FetchPartition) -> Self {
+    fn new(cx: &Context<'_>, asking: Asking<'_>, source: &Result<Source, NotFound>, wanted: FetchPartition) -> Self {
         let mut fetch = Self {
             data: PartitionData { partition_index: wanted.partition, high_watermark: -1, ..PartitionData::default() },
             wanted,
@@ -251,11 +288,21 @@ impl PartitionFetch {
             bytes: 0,
         };
         let opened = match source {
-            Ok(source) => cx.partition(source.base(), fetch.wanted.partition).map(|partition| (source, partition)),
+            Ok(source) => cx.replica(source.base(), fetch.wanted.partition).map(|partition| (source, partition)),
             Err(not_found) => Err(not_found.code()),
         };
         match opened {
-            Ok((source, partition)) => fetch.open(cx, source, partition),
+            Ok((_, partition)) if !partition.leads() && !asking.followers_too => {
+                fetch.fail(ErrorCode::NotLeaderOrFollower);
+            }
+            Ok((source, partition)) => match nearest(cx, asking.rack, source, &partition) {
+                Some(replica) => {
+                    fetch.data.preferred_read_replica = replica;
+                    fetch.data.high_watermark = partition.high_watermark();
+                    fetch.data.log_start_offset = partition.reader().log_start_offset();
+                }
+                None => fetch.open(cx, source, partition),
+            },
             Err(code) => fetch.fail(code),
         }
         fetch
@@ -263,8 +310,6 @@ impl PartitionFetch {
 
     fn open(&mut self, cx: &Context<'_>, source: &Source, partition: Arc<Partition>) {
         if let Some(code) = partition.check_leader_epoch(self.wanted.current_leader_epoch) {
-            self.data.current_leader =
-                LeaderIdAndEpoch { leader_id: cx.shared.node_id, leader_epoch: partition.leader_epoch() };
             return self.fail(code);
         }
         self.from = match source {
@@ -287,7 +332,9 @@ impl PartitionFetch {
 
     /// Whether waiting for more would keep something from the client that it should know now.
     fn cannot_wait(&self) -> bool {
-        self.data.error_code != ErrorCode::None || matches!(&self.from, From::View(scan) if scan.has_ended())
+        self.data.error_code != ErrorCode::None
+            || self.data.preferred_read_replica >= 0
+            || matches!(&self.from, From::View(scan) if scan.has_ended())
     }
 
     /// The answer for this partition. A view that passed records over and shows none moves its client on.
@@ -302,6 +349,10 @@ impl PartitionFetch {
 
     fn read(&mut self, room: usize, first: bool, read_committed: bool) {
         let Some(partition) = self.from.partition().map(Arc::clone) else { return };
+        // Another reign has begun while it waited: what it knows of the leader may not hold.
+        if let Some(code) = partition.check_leader_epoch(self.wanted.current_leader_epoch) {
+            return self.fail(code);
+        }
         if let Some(ended) = partition.waiters().ended() {
             return self.fail(ended_code(ended));
         }
@@ -355,6 +406,7 @@ fn read_log(
     if max_bytes == 0 && !at_least_one {
         return partition.check_fetch_offset(offset).map(|()| Vec::new());
     }
+    partition.check_fetch_offset(offset)?;
     let slice =
         partition.reader().read(offset, max_bytes, high_watermark, at_least_one).map_err(|error| error_code(&error))?;
     advance::over_emptied_batches(slice, partition.leader_epoch())
@@ -364,7 +416,7 @@ fn read_log(
 fn ended_code(ended: NotCommitted) -> ErrorCode {
     match ended {
         NotCommitted::Storage => ErrorCode::KafkaStorageError,
-        NotCommitted::Gone => ErrorCode::NotLeaderOrFollower,
+        NotCommitted::Gone | NotCommitted::Deposed | NotCommitted::NotEnoughReplicas => ErrorCode::NotLeaderOrFollower,
     }
 }
 
