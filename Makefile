@@ -1,7 +1,7 @@
 # One line a target; `make` or `make help` explains them. Build output stays outside the checkout.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/sluice/target
 export SLUICE_BIN ?= $(CARGO_TARGET_DIR)/debug/sluice
-.PHONY: help demo test chaos lint fmt bench plugins
+.PHONY: help demo test chaos lint fmt bench bench-cluster plugins
 
 help: ## this list
 	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ fmt: ## format all code
 
 bench: ## micro-benchmarks of the data path, as ratios within one run
 	@scripts/prerequisites demo && scripts/build-plugins && cargo bench --workspace
+
+bench-cluster: ## what losing, rolling and changing a cluster costs, Apache Kafka 3.9 beside it in the same run
+	@scripts/prerequisites bench-cluster && cargo build --release -q -p sluice && SLUICE_BIN=$(CARGO_TARGET_DIR)/release/sluice cargo test -q -p sluice-tests --test figures -- --ignored --nocapture
 
 plugins: ## build the first-party plugins as Wasm components
 	@scripts/prerequisites demo && scripts/build-plugins

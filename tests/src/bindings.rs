@@ -33,6 +33,11 @@ impl Plugin {
         &self.name
     }
 
+    /// Its configuration, as JSON text.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
     /// A further option of `gate set` or `view create`, such as `--on-error=pass`.
     pub fn option(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());

@@ -16,6 +16,8 @@ pub struct Certificates {
     pub broker: Identity,
     /// A client's, signed by the authority.
     pub client: Identity,
+    /// A server's of another name, signed by the authority: as good as a broker's to whoever looks at no name.
+    pub other: Identity,
     /// A client's, signed by another authority.
     pub stranger: Identity,
 }
@@ -42,6 +44,7 @@ impl Certificates {
         Self {
             ca,
             broker: identity(folder, "broker", ExtendedKeyUsagePurpose::ServerAuth, &ours),
+            other: identity(folder, "other", ExtendedKeyUsagePurpose::ServerAuth, &ours),
             client: identity(folder, "client", ExtendedKeyUsagePurpose::ClientAuth, &ours),
             stranger: identity(folder, "stranger", ExtendedKeyUsagePurpose::ClientAuth, &others),
         }

@@ -38,7 +38,7 @@ mod zookeeper;
 pub use binaries::{plugin_file, sluice_binary};
 pub use bindings::Plugin;
 pub use certificates::{Certificates, Identity};
-pub use cluster::{Cluster, ClusterBuilder, Partition};
+pub use cluster::{Cluster, ClusterBuilder, Partition, Software};
 pub use contact::Contact;
 pub use dev::Dev;
 pub use examples::{earthquakes, earthquakes_file, walkthrough_file};

@@ -90,6 +90,13 @@ impl ZooKeeper {
         self.await_serving();
     }
 
+    /// Forgets all it knew: a disk replaced. It was ended before.
+    pub fn wipe(&self) {
+        assert!(self.process.is_none(), "it was ended before");
+        let versions = self.folder.path().join("data/version-2");
+        fs::remove_dir_all(versions).expect("its folder can be removed");
+    }
+
     /// Stops it without ending it: connections stay, nothing answers.
     pub fn pause(&self) {
         self.process.as_ref().expect("it runs").signal(Signal::STOP);

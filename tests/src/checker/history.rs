@@ -81,7 +81,7 @@ impl fmt::Display for TopicPartition {
 impl History {
     /// A producer is about to send: the value it is to send.
     pub fn begin(&mut self, producer: u32, to: &TopicPartition) -> Value {
-        let value = Value(self.sends.len() as u64);
+        let value = self.next_value();
         let began = self.tick();
         self.sends.push(Send { producer, to: to.clone(), began, ended: None });
         value
@@ -112,6 +112,11 @@ impl History {
     pub fn polled(&mut self, consumer: u32, of: &TopicPartition, offset: i64, payload: &[u8]) {
         let tail = self.tails.get_mut(&(consumer, of.clone())).expect("a consumer follows what it polls");
         tail.records.push((offset, Value::of(payload)));
+    }
+
+    /// The value that the next call to send will be given.
+    pub fn next_value(&self) -> Value {
+        Value(self.sends.len() as u64)
     }
 
     /// How many records were acknowledged so far.

@@ -6,7 +6,8 @@ use sluice_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsP
 use sluice_protocol::messages::metadata::{MetadataRequestTopic, MetadataResponseTopic};
 use sluice_protocol::messages::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
 use sluice_protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    ProduceRequest,
 };
 use sluice_protocol::records::{Batch, BatchBuilder, BatchHeader, Chunks, Compression, Part};
 use sluice_protocol::{ErrorCode, Uuid};
@@ -92,7 +93,13 @@ impl Connection {
     /// Produces a records field, whatever is in it, to partition 0 with `acks=all`.
     #[track_caller]
     pub fn produce(&mut self, topic: &str, records: impl Into<Chunks>) -> PartitionProduceResponse {
-        let request = produce_request(topic, -1, Some(records.into()));
+        self.produce_acks(topic, -1, records)
+    }
+
+    /// As [`Self::produce`], with acknowledgements of all (-1) or of the leader alone (1).
+    #[track_caller]
+    pub fn produce_acks(&mut self, topic: &str, acks: i16, records: impl Into<Chunks>) -> PartitionProduceResponse {
+        let request = produce_request(topic, acks, Some(records.into()));
         self.ask(PRODUCE_BY_NAME, &request).responses.remove(0).partition_responses.remove(0)
     }
 
@@ -107,6 +114,15 @@ impl Connection {
         let mut request = produce_request(topic.name.as_deref().unwrap_or_default(), -1, Some(records.into()));
         request.topic_data[0].topic_id = topic.topic_id;
         self.ask(version, &request).responses.remove(0).partition_responses.remove(0)
+    }
+
+    /// A producer id of the cluster's, never given to anybody else.
+    #[track_caller]
+    pub fn producer_id(&mut self) -> i64 {
+        let request = InitProducerIdRequest { producer_id: -1, producer_epoch: -1, ..InitProducerIdRequest::default() };
+        let given = self.ask(4, &request);
+        assert_eq!(given.error_code, ErrorCode::None);
+        given.producer_id
     }
 
     /// Produces with `acks=0`: nothing comes back.

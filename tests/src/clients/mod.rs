@@ -20,9 +20,14 @@ use std::path::PathBuf;
 
 /// Where scripts/prerequisites put the Python and the Java clients.
 fn fetched(what: &str) -> PathBuf {
-    let cache = env::var_os("SLUICE_CACHE").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache/sluice")));
-    let path = cache.expect("HOME or SLUICE_CACHE is set").join(what);
+    let path = cached(what);
     assert!(path.exists(), "{} is not there: run scripts/prerequisites", path.display());
     path
+}
+
+/// Where scripts/prerequisites puts what it fetches.
+pub(crate) fn cached(what: &str) -> PathBuf {
+    let cache = env::var_os("SLUICE_CACHE").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache/sluice")));
+    cache.expect("HOME or SLUICE_CACHE is set").join(what)
 }

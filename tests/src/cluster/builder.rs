@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cluster, Member};
+use super::{Cluster, Member, Software};
 use crate::proxy::Clients;
 use crate::{Certificates, Ensemble};
 
 /// How a cluster is to be set up: three brokers and one ZooKeeper unless it says otherwise.
 #[derive(Debug)]
 pub struct ClusterBuilder {
+    software: Software,
     brokers: usize,
     zookeepers: usize,
     zookeeper_tls: bool,
@@ -21,11 +22,24 @@ const SESSION_TIMEOUT_MS: u32 = 4000;
 
 impl Default for ClusterBuilder {
     fn default() -> Self {
-        Self { brokers: 3, zookeepers: 1, zookeeper_tls: false, proxied: false, settings: BTreeMap::new() }
+        Self {
+            software: Software::Sluice,
+            brokers: 3,
+            zookeepers: 1,
+            zookeeper_tls: false,
+            proxied: false,
+            settings: BTreeMap::new(),
+        }
     }
 }
 
 impl ClusterBuilder {
+    /// Brokers of somebody else's.
+    pub fn software(mut self, software: Software) -> Self {
+        self.software = software;
+        self
+    }
+
     /// As many brokers, with ids from 1.
     pub fn brokers(mut self, brokers: usize) -> Self {
         self.brokers = brokers;
@@ -75,6 +89,7 @@ impl ClusterBuilder {
         let (both, ca) = (certificates.broker.both.display().to_string(), certificates.ca.display().to_string());
         let mut settings: BTreeMap<String, String> = [
             ("listener.security.protocol.map", "SSL:SSL,INTERNAL:SSL"),
+            ("inter.broker.listener.name", "INTERNAL"),
             ("ssl.keystore.type", "PEM"),
             ("ssl.keystore.location", &both),
             ("ssl.truststore.type", "PEM"),
@@ -94,7 +109,15 @@ impl ClusterBuilder {
         }
         settings.extend(self.settings);
         let proxied = self.proxied.then(Clients::default);
-        let mut cluster = Cluster { members: BTreeMap::new(), zookeeper, certificates, settings, proxied, folder };
+        let mut cluster = Cluster {
+            members: BTreeMap::new(),
+            zookeeper,
+            certificates,
+            software: self.software,
+            settings,
+            proxied,
+            folder,
+        };
         for _ in 0..self.brokers {
             cluster.prepare_broker();
         }
@@ -107,7 +130,7 @@ impl Cluster {
     pub fn prepare_broker(&mut self) -> i32 {
         let id = self.members.keys().next_back().map_or(1, |last| last + 1);
         let data = self.folder.path().join(format!("data-{id}"));
-        self.members.insert(id, Member::new(id, data, &self.zookeeper, self.proxied.as_ref()));
+        self.members.insert(id, Member::new(id, self.software, data, &self.zookeeper, self.proxied.as_ref()));
         id
     }
 

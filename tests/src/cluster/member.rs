@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::Software;
 use crate::proxy::{Clients, Proxy};
 use crate::serving::Serving;
-use crate::{Ensemble, PATIENCE, Port, Process, binaries};
+use crate::{Ensemble, PATIENCE, Port, Process};
 
 /// A broker, running or not.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: i32,
+    software: Software,
     process: Option<Process>,
     paused: bool,
     serving: Serving,
@@ -38,17 +40,25 @@ pub(super) struct MemberLinks {
 }
 
 impl Member {
-    pub(super) fn new(id: i32, data: PathBuf, zookeeper: &Ensemble, proxied: Option<&Clients>) -> Self {
+    pub(super) fn new(
+        id: i32,
+        software: Software,
+        data: PathBuf,
+        zookeeper: &Ensemble,
+        proxied: Option<&Clients>,
+    ) -> Self {
         let [clients, internal, admin] = [Port::take(), Port::take(), Port::take()];
         let mut settings: BTreeMap<String, String> = [
             ("broker.id", id.to_string()),
             ("listeners", format!("SSL://{},INTERNAL://{}", clients.address(), internal.address())),
             ("log.dirs", data.display().to_string()),
             ("zookeeper.connect", zookeeper.connect()),
-            ("sluice.admin.listener", format!("https://{}", admin.address())),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into();
+        if software == Software::Sluice {
+            settings.insert("sluice.admin.listener".to_owned(), format!("https://{}", admin.address()));
+        }
         let serving = Serving {
             bootstrap: clients.address().to_string(),
             admin: format!("https://{}", admin.address()),
@@ -72,7 +82,7 @@ impl Member {
             settings.insert("advertised.listeners".to_owned(), format!("INTERNAL://{}", internal.address()));
             MemberLinks { internal, zookeepers, clients: known.clone() }
         });
-        Self { id, process: None, paused: false, serving, settings, data, links, _ports: ports }
+        Self { id, software, process: None, paused: false, serving, settings, data, links, _ports: ports }
     }
 
     /// Starts a process of it.
@@ -89,8 +99,7 @@ impl Member {
         let (_, config) =
             config.and_then(|file| file.keep().map_err(Into::into)).expect("the temporary folder can be written");
         fs::write(&config, text).expect("the temporary folder can be written");
-        let mut command = Command::new(binaries::sluice_binary());
-        Process::spawn(format!("broker {}", self.id), command.args(["broker", "--config"]).arg(config))
+        Process::spawn(format!("broker {}", self.id), &mut self.software.broker(&config))
     }
 
     /// This is its process from now on.
@@ -105,7 +114,9 @@ impl Member {
     }
 
     pub(super) fn await_serving(&mut self) {
-        self.serving = self.process().await_line(PATIENCE, Serving::parse);
+        if let Some(serving) = self.process().await_line(PATIENCE, |line| self.software.serving(line)) {
+            self.serving = serving;
+        }
     }
 
     /// Whether it says that it serves; not when it ends first.
@@ -114,13 +125,12 @@ impl Member {
     /// When neither comes in time, with what it said.
     #[track_caller]
     pub(super) fn serves_within(&mut self, within: Duration) -> bool {
-        let Some(serving) = self.process().find_line(within, Serving::parse) else {
+        let serves = self.process().find_line(within, |line| self.software.serving(line)).is_some();
+        if !serves {
             let process = self.process.as_mut().expect("it was looked at");
             process.await_end(Duration::ZERO);
-            return false;
-        };
-        self.serving = serving;
-        true
+        }
+        serves
     }
 
     /// Whether its process ended by itself before it served.
@@ -131,9 +141,14 @@ impl Member {
     pub(super) fn ended_unserved(&mut self) -> bool {
         let Some(process) = &mut self.process else { return false };
         let Some(status) = process.ended() else { return false };
-        let served = process.find_line(Duration::ZERO, Serving::parse).is_some();
+        let served = process.find_line(Duration::ZERO, |line| self.software.serving(line)).is_some();
         assert!(!served, "broker {} ended by itself with {status}; it said:\n{}", self.id, process.said());
         true
+    }
+
+    #[track_caller]
+    pub(super) fn await_own_end(&mut self, within: Duration) -> ExitStatus {
+        self.take_process().await_end(within)
     }
 
     pub(super) fn kill(&mut self) {
@@ -148,6 +163,9 @@ impl Member {
         self.begin_stop();
         let mut process = self.process.take().expect("it was signalled");
         let status = process.await_end(PATIENCE);
+        if !status.success() {
+            eprintln!("---- broker {} ended with {status}; it said:\n{}\n----", self.id, process.said());
+        }
         self.deafen();
         status
     }

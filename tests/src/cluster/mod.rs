@@ -7,7 +7,7 @@
 //! With [`ClusterBuilder::proxied`] every link but the clients' goes through a proxy of ours, and can be cut. Processes are
 //! ended by their id, when the cluster is dropped at the latest.
 //!
-//! In reading order: `builder` (how it is set up), `member` (one broker), `links` (what is between them), `status` (what the
+//! In reading order: `builder` (how it is set up), `software` (whose brokers), `member` (one broker), `links` (what is between them), `status` (what the
 //! cluster says of itself, and waiting for it), `disks` (what is in its folders), `faults` (verbs for whoever does not look).
 
 mod builder;
@@ -15,15 +15,18 @@ mod disks;
 mod faults;
 mod links;
 mod member;
+mod software;
 mod status;
 
 pub use builder::ClusterBuilder;
+pub use software::Software;
 pub use status::Partition;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -40,6 +43,7 @@ pub struct Cluster {
     pub zookeeper: Ensemble,
     /// The cluster's certificates.
     pub certificates: Certificates,
+    software: Software,
     settings: BTreeMap<String, String>,
     /// Whether brokers reach each other and ZooKeeper through proxies, and whose connections those know.
     proxied: Option<Clients>,
@@ -158,6 +162,15 @@ impl Cluster {
         self.member(id).spawn(&self.settings, changed, self.folder.path())
     }
 
+    /// Waits for a broker to end by itself.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    #[track_caller]
+    pub fn await_own_end(&mut self, id: i32, within: Duration) -> ExitStatus {
+        self.member_mut(id).await_own_end(within)
+    }
+
     /// Empties the folder of a broker that was ended: a disk replaced.
     pub fn wipe(&mut self, id: i32) {
         self.member(id).wipe();
@@ -184,6 +197,11 @@ impl Cluster {
     /// Changes a setting of one broker for its next start.
     pub fn set_of(&mut self, id: i32, key: &str, value: impl ToString) {
         self.member_mut(id).set(key, value.to_string());
+    }
+
+    /// A folder for a test's own files, gone with the cluster.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What a broker has said since it was last started.

@@ -4,11 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use sluice_protocol::ErrorCode;
-use sluice_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig};
+use sluice_protocol::messages::create_topics::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig};
+use sluice_protocol::messages::elect_leaders::TopicPartitions;
 use sluice_protocol::messages::metadata::{MetadataRequestTopic, MetadataResponse, MetadataResponsePartition};
-use sluice_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, MetadataRequest};
+use sluice_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, ElectLeadersRequest, MetadataRequest};
 
-use super::Cluster;
+use super::{Cluster, Software};
 use crate::clients::Connection;
 use crate::{PATIENCE, poll_until};
 
@@ -17,6 +18,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// How long it may take to make a topic of thousands of partitions.
 const CREATE_TIME_MS: i32 = 60_000;
+
+/// Of ElectLeaders: the first replica of each, if it is in sync.
+const PREFERRED: i8 = 0;
 
 /// A partition as the cluster describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,18 +81,55 @@ impl Cluster {
     ) -> io::Result<(ErrorCode, Option<String>)> {
         let configs =
             configs.iter().map(|&(name, value)| CreatableTopicConfig { name: name.into(), value: Some(value.into()) });
-        let topic = CreatableTopic {
+        self.create(CreatableTopic {
             name: topic.into(),
             num_partitions: partitions,
             replication_factor: replicas,
             configs: configs.collect(),
             ..CreatableTopic::default()
-        };
+        })
+    }
+
+    /// Creates a topic with all its replicas on these brokers, the first of them to lead.
+    #[track_caller]
+    pub fn create_topic_on(&self, topic: &str, partitions: i32, brokers: &[i32]) {
+        let assigned = |partition_index| CreatableReplicaAssignment { partition_index, broker_ids: brokers.to_vec() };
+        let created = self.create(CreatableTopic {
+            name: topic.into(),
+            num_partitions: -1,
+            replication_factor: -1,
+            assignments: (0..partitions).map(assigned).collect(),
+            ..CreatableTopic::default()
+        });
+        assert_eq!(created.expect("a broker answers"), (ErrorCode::None, None), "{topic}");
+    }
+
+    fn create(&self, topic: CreatableTopic) -> io::Result<(ErrorCode, Option<String>)> {
         let request =
             CreateTopicsRequest { topics: vec![topic], timeout_ms: CREATE_TIME_MS, ..CreateTopicsRequest::default() };
-        let mut answer: CreateTopicsResponse = self.ask_any(PATIENCE, 7, &request)?;
+        let mut answer: CreateTopicsResponse = match self.software {
+            Software::Sluice => self.ask_any(PATIENCE, 7, &request)?,
+            // Only its controller takes it; with ours it does not matter whom one asks.
+            Software::Kafka => {
+                Connection::try_open(&self.contact_of(self.controller()?), PATIENCE)?.try_ask(7, &request)?
+            }
+        };
         let topic = answer.topics.pop().ok_or_else(|| io::Error::other("an answer about no topic"))?;
         Ok((topic.error_code, topic.error_message))
+    }
+
+    /// Lets the preferred leaders of these partitions lead again.
+    #[track_caller]
+    pub fn elect_preferred(&self, topic: &str, partitions: &[i32]) {
+        let wanted = TopicPartitions { topic: topic.into(), partitions: partitions.to_vec() };
+        let request = ElectLeadersRequest {
+            election_type: PREFERRED,
+            topic_partitions: Some(vec![wanted]),
+            timeout_ms: CREATE_TIME_MS,
+        };
+        let controller = poll_until(PATIENCE, || self.controller()).expect("there is a controller");
+        let answer = self.connection(controller).ask(2, &request);
+        assert_eq!(answer.error_code, ErrorCode::None, "{answer:?}");
     }
 
     /// A topic's partitions, by their index, as the first broker tells that answers.
@@ -127,6 +168,16 @@ impl Cluster {
         told.unwrap_or_else(|last| panic!("{topic}: not within {within:?}: {what}: {last}"))
     }
 
+    /// As [`Self::await_topic`], as one broker tells.
+    #[track_caller]
+    pub fn await_topic_told_by(&self, id: i32, topic: &str, within: Duration, so: impl Fn(&[Partition]) -> bool) {
+        let told = poll_until(within, || match self.topic_at(id, topic) {
+            Ok(told) if so(&told) => Ok(()),
+            other => Err(other),
+        });
+        told.unwrap_or_else(|last| panic!("{topic}: not within {within:?} as broker {id} tells: {last:?}"));
+    }
+
     /// Waits until every replica of a topic is in sync.
     #[track_caller]
     pub fn await_whole(&self, topic: &str, within: Duration) -> Vec<Partition> {
@@ -139,6 +190,21 @@ impl Cluster {
         let led = |all: &[Partition]| all.iter().find(|one| one.index == index).and_then(|one| one.leader);
         let all = self.await_topic(topic, PATIENCE, "a leader", |all| led(all).is_some_and(&who));
         led(&all).expect("that was awaited")
+    }
+
+    /// Waits until brokers other than `former`, which may still take itself for the leader, tell of another leader of partition
+    /// 0.
+    #[track_caller]
+    pub fn await_leader_told_by_others(&self, topic: &str, former: i32) -> i32 {
+        let others: Vec<i32> = self.running().into_iter().filter(|&id| id != former).collect();
+        let told = poll_until(PATIENCE, || {
+            let told = others.iter().map(|&id| self.topic_at(id, topic).ok()?.first()?.leader);
+            match told.flatten().find(|&leader| leader != former) {
+                Some(next) => Ok(next),
+                None => Err(()),
+            }
+        });
+        told.unwrap_or_else(|()| panic!("{others:?} know no leader of {topic} but {former}"))
     }
 
     /// A counter or gauge of a broker's `/metrics`, summed over the lines that hold `label`.

@@ -139,9 +139,33 @@ impl Workload {
         stored.unwrap_or_else(|stored| panic!("{stored} of {wanted} records are acknowledged after {within:?}"));
     }
 
+    /// From now on [`Self::await_first_stored`] counts.
+    pub fn mark(&self) {
+        let next = self.history().next_value();
+        self.stalls().mark(next);
+    }
+
+    /// How long after the mark each of these partitions first acknowledged a record that was begun after it.
+    ///
+    /// # Panics
+    /// When `within` passes first.
+    #[track_caller]
+    pub fn await_first_stored(&self, partitions: &[i32], within: Duration) -> Vec<Duration> {
+        let first = crate::poll_until(within, || {
+            let stalls = self.stalls();
+            let of_each = partitions.iter().map(|partition| stalls.first_since_mark().get(partition).copied());
+            of_each.collect::<Option<Vec<_>>>().ok_or_else(|| stalls.first_since_mark().clone())
+        });
+        first.unwrap_or_else(|first| panic!("not within {within:?} on each of {partitions:?}: {first:?}"))
+    }
+
     /// The longest time without an acknowledgement so far, by partition, and starts to measure anew.
     pub fn take_stalls(&self) -> Stalls {
-        self.shared.stalls.lock().expect("no thread of a workload panics with it").take()
+        self.stalls().take()
+    }
+
+    fn stalls(&self) -> MutexGuard<'_, Stalls> {
+        self.shared.stalls.lock().expect("no thread of a workload panics with it")
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

@@ -36,6 +36,9 @@ pub struct Stalls {
     longest: BTreeMap<i32, Duration>,
     last: BTreeMap<i32, Instant>,
     refused: BTreeMap<String, usize>,
+    /// Records begun from this moment on, and the first of them acknowledged in each partition.
+    mark: Option<(Instant, Value)>,
+    first: BTreeMap<i32, Duration>,
 }
 
 /// Tells the history what became of each record.
@@ -60,7 +63,7 @@ impl ProducerContext for Outcomes {
         };
         self.0.history().end(*value, outcome);
         if matches!(outcome, Outcome::Stored(_)) {
-            self.0.stalls.lock().expect("no thread of a workload panics with it").acknowledged(partition);
+            self.0.stalls.lock().expect("no thread of a workload panics with it").acknowledged(partition, *value);
         }
     }
 }
@@ -134,8 +137,22 @@ impl Stalls {
         &self.refused
     }
 
-    fn acknowledged(&mut self, partition: i32) {
+    /// From now on the first acknowledgements of records that are not yet begun count, of which `next` will be the first.
+    pub(super) fn mark(&mut self, next: Value) {
+        self.mark = Some((Instant::now(), next));
+        self.first.clear();
+    }
+
+    /// How long after the mark a record begun after it was first acknowledged, by partition.
+    pub(super) fn first_since_mark(&self) -> &BTreeMap<i32, Duration> {
+        &self.first
+    }
+
+    fn acknowledged(&mut self, partition: i32, value: Value) {
         let now = Instant::now();
+        if let Some((marked, _)) = self.mark.filter(|&(_, next)| value >= next) {
+            self.first.entry(partition).or_insert(now - marked);
+        }
         if let Some(last) = self.last.insert(partition, now) {
             let longest = self.longest.entry(partition).or_default();
             *longest = (*longest).max(now - last);
@@ -147,6 +164,7 @@ impl Stalls {
         let now = Instant::now();
         let mut taken = mem::take(self);
         self.last.clone_from(&taken.last);
+        self.mark = taken.mark;
         for (partition, last) in &taken.last {
             let longest = taken.longest.entry(*partition).or_default();
             *longest = (*longest).max(now - *last);

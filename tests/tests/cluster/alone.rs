@@ -21,3 +21,11 @@ fn a_broker_alone_keeps_its_word_whatever_happens() {
     assert!(verdict.report.is_clean(), "{verdict:#?}");
     assert!(verdict.report.counts.stored >= 400, "{}", verdict.report.counts);
 }
+
+#[test]
+fn an_ensemble_with_tls_on_every_link_serves_a_broker() {
+    let mut cluster = Cluster::builder().brokers(1).zookeepers(3).zookeeper_tls().start();
+    cluster.create_topic("sealed", 1, 1, &[]);
+    cluster.zookeeper.server(0).kill();
+    cluster.create_topic("sealed-again", 1, 1, &[]);
+}
