@@ -249,7 +249,8 @@ impl Fetcher {
             match order {
                 Order::Follow { partition, leader_epoch } => {
                     let key = partition.key();
-                    self.slots.insert(key, Slot { partition, leader_epoch, started: None, said: (-1, -1), failures: 0 });
+                    self.slots
+                        .insert(key, Slot { partition, leader_epoch, started: None, said: (-1, -1), failures: 0 });
                     self.due.push(key);
                     // The metadata moved on: so may have the leader.
                     self.not_before = None;

@@ -233,11 +233,8 @@ impl Manager {
         for stray in found.iter().filter(|found| !is_held(found)) {
             self.remove(stray);
         }
-        let held: Vec<Held<'_>> = image
-            .topics()
-            .flat_map(Held::all)
-            .filter(|held| held.registration.replicas.contains(&local))
-            .collect();
+        let held: Vec<Held<'_>> =
+            image.topics().flat_map(Held::all).filter(|held| held.registration.replicas.contains(&local)).collect();
         self.open_these(image, &held, &mut changing);
         match self.dir.failed() {
             None => Ok(()),
@@ -319,7 +316,9 @@ impl Manager {
     fn remove(&self, stray: &PartitionDir) {
         match self.dir.remove(stray) {
             Ok(()) => tracing::info!(log = %stray, "removed: it is no replica of this broker's any more"),
-            Err(error) => tracing::error!(log = %stray, %error, "not removed, though it is no replica of this broker's"),
+            Err(error) => {
+                tracing::error!(log = %stray, %error, "not removed, though it is no replica of this broker's")
+            }
         }
     }
 
@@ -406,9 +405,8 @@ impl Manager {
     /// same name finds its folder gone.
     fn retire(&self, image: &Image, changing: &mut Changing) {
         let local = self.config.node_id;
-        let is_held = |key: &PartitionId| {
-            Held::find(image, *key).is_some_and(|held| held.registration.replicas.contains(&local))
-        };
+        let is_held =
+            |key: &PartitionId| Held::find(image, *key).is_some_and(|held| held.registration.replicas.contains(&local));
         changing.offline.retain(|key, _| is_held(key));
         let open = self.open.load();
         if open.keys().all(is_held) {

@@ -312,9 +312,8 @@ impl Partition {
     }
 
     fn unwatch(&self, gone: &Arc<Watch>) {
-        self.watches.rcu(|watches| -> Vec<_> {
-            watches.iter().filter(|watch| !Arc::ptr_eq(watch, gone)).cloned().collect()
-        });
+        self.watches
+            .rcu(|watches| -> Vec<_> { watches.iter().filter(|watch| !Arc::ptr_eq(watch, gone)).cloned().collect() });
     }
 
     /// Waits until nobody is in the middle of an append.

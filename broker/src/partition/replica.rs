@@ -68,12 +68,12 @@ impl Partition {
 
     /// Where it stands; `None` once it is no follower in that epoch any more.
     pub(super) fn position(&self, leader_epoch: i32) -> Option<Position> {
-        if self.leads() || self.leader_epoch() != leader_epoch {
-            return None;
-        }
         let end = self.log_end();
         let last_epoch = self.reader.latest_epoch().unwrap_or(FollowerFetch::EMPTY);
-        Some(Position { log_end: end.log_end, durable: end.durable, last_epoch })
+        // Asked after the log: a reign is announced here before its first record is in the log, so that no record of a later one
+        // is ever reported to the leader of this one, who would count it as its own.
+        let still_follows = !self.leads() && self.leader_epoch() == leader_epoch;
+        still_follows.then_some(Position { log_end: end.log_end, durable: end.durable, last_epoch })
     }
 
     /// Takes in what the leader answered: its records, or where the logs part, or why there is nothing.
@@ -209,9 +209,7 @@ impl Partition {
 
 fn answer(fetched: &FetchedPartition) -> FetchAnswer {
     match (fetched.error, fetched.diverging) {
-        (None, None) => {
-            FetchAnswer::Fetched { high_watermark: fetched.high_watermark, log_start: fetched.log_start }
-        }
+        (None, None) => FetchAnswer::Fetched { high_watermark: fetched.high_watermark, log_start: fetched.log_start },
         (None, Some((epoch, end_offset))) => FetchAnswer::Diverging(Diverging { epoch, end_offset }),
         (Some(FetchError::NotReplica), _) => FetchAnswer::Refused(FetchRefused::NotReplica),
         (Some(FetchError::StaleBroker), _) => FetchAnswer::Refused(FetchRefused::StaleBroker { known: -1, given: -1 }),

@@ -163,7 +163,8 @@ impl Partition {
             Role::Leads(leader) => {
                 // A flush may report an append before its appender came to.
                 leader.on_append(self.reader.log_end_offset().max(leader.log_end()));
-                if let Some(high_watermark) = leader.on_durable(end) {
+                // The log may have been cut, in a reign of another, since the append whose end this is.
+                if let Some(high_watermark) = leader.on_durable(end.min(self.reader.log_end_offset())) {
                     self.advance(high_watermark);
                 }
             }
@@ -183,23 +184,20 @@ impl Partition {
         }
     }
 
-    /// A follower says how far it has come, and with `reads` that it wants to read on from there: then its log is compared with
-    /// this one, and counts only if it is the beginning of it.
+    /// A follower says how far it has come. Its log is compared with this one each time, and counts only if it is the beginning of
+    /// it: a word about what became durable may come from before the follower cut back what diverges.
     pub(super) fn on_follower_fetch(
         &self,
         fetch: &FollowerFetch,
-        reads: bool,
         now_ms: i64,
     ) -> Result<Option<Diverging>, FetchError> {
         let mut role = self.role.lock();
         self.check_leads(fetch.leader_epoch)?;
         let Role::Leads(leader) = &mut *role else { return Err(FetchError::NotLeader) };
         leader.check_fetch(fetch).map_err(fetch_error)?;
-        if reads {
-            let end_of = |epoch| self.reader.end_offset_for_epoch(epoch);
-            if let Some(diverging) = divergence(fetch, end_of, self.reader.log_start_offset()) {
-                return Ok(Some(diverging));
-            }
+        let end_of = |epoch| self.reader.end_offset_for_epoch(epoch);
+        if let Some(diverging) = divergence(fetch, end_of, self.reader.log_start_offset()) {
+            return Ok(Some(diverging));
         }
         leader.on_append(self.reader.log_end_offset().max(leader.log_end()));
         leader.on_log_start(self.reader.log_start_offset());

@@ -28,9 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::{Manager, Partition};
-use crate::rpc::{
-    Caller, FetchError, FetchPartition, FetchedPartition, PartitionId, ReplicaFetch, ReplicaFetched,
-};
+use crate::rpc::{Caller, FetchError, FetchPartition, FetchedPartition, PartitionId, ReplicaFetch, ReplicaFetched};
 
 /// Longest a follower's fetch waits, whatever it asks for: it fetches every `replica.fetch.wait.max.ms`, half a second.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -216,7 +214,7 @@ impl Session {
             last_fetched_epoch: wanted.last_fetched_epoch,
         };
         let reads = wanted.max_bytes > 0;
-        match slot.partition.on_follower_fetch(&fetch, reads, partitions.monotonic_ms()) {
+        match slot.partition.on_follower_fetch(&fetch, partitions.monotonic_ms()) {
             Ok(None) if reads => {
                 slot.leader_epoch = wanted.leader_epoch;
                 slot.since = sequence;
@@ -309,12 +307,7 @@ impl Session {
 
 impl State {
     /// The slot of a partition, made when it is named for the first time.
-    fn slot(
-        &mut self,
-        session: &Session,
-        partitions: &Manager,
-        key: PartitionId,
-    ) -> Result<&mut Slot, FetchError> {
+    fn slot(&mut self, session: &Session, partitions: &Manager, key: PartitionId) -> Result<&mut Slot, FetchError> {
         let partition = partitions.led(key).map_err(|error| error.for_follower())?;
         // Closed and opened again it is another one.
         if self.slots.get(&key).is_some_and(|slot| !Arc::ptr_eq(&slot.partition, &partition)) {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use sluice_cluster::partition::{LeaderRules, Outcome, ProposedIsr};
 use sluice_cluster::metadata::BrokerRecord;
+use sluice_cluster::partition::{LeaderRules, Outcome, ProposedIsr};
 use sluice_cluster::{Image, MetadataRecord, PartitionRegistration};
 use sluice_protocol::Uuid;
 use sluice_protocol::records::{Batch, BatchBuilder, Chunks, Compression, Part, TimestampType};
@@ -23,8 +23,8 @@ use tokio::task::JoinHandle;
 use crate::metrics::Metrics;
 use crate::partition::proposals::Altered;
 use crate::partition::{
-    FetcherConfig, Fetchers, IsrChanges, Leaders, Manager, ManagerConfig, NotCommitted, Partition, PartitionConfig, Passed,
-    Proposals, ReplicaSessions,
+    FetcherConfig, Fetchers, IsrChanges, Leaders, Manager, ManagerConfig, NotCommitted, Partition, PartitionConfig,
+    Passed, Proposals, ReplicaSessions,
 };
 use crate::plugins::GateMarks;
 use crate::rpc::{CallError, Caller, PartitionId, ReplicaFetch, ReplicaFetched};
@@ -207,7 +207,8 @@ impl Cluster {
         let configs = BTreeMap::new();
         let topic = MetadataRecord::Topic { id: TOPIC, name: "orders".to_owned(), internal: false, configs };
         cluster.world.write(&topic);
-        let partitions = (0..).zip(partitions).map(|(index, replicas)| (index, PartitionRegistration::new(replicas.to_vec())));
+        let partitions =
+            (0..).zip(partitions).map(|(index, replicas)| (index, PartitionRegistration::new(replicas.to_vec())));
         cluster.world.write(&MetadataRecord::Partitions { topic: TOPIC, partitions: partitions.collect() });
         cluster
     }
@@ -215,8 +216,11 @@ impl Cluster {
     /// Starts a broker in its `epoch`-th life.
     pub(super) fn start(&mut self, id: i32, disk: MemDisk, epoch: i64) {
         let options = LogDirOptions { disk: Arc::new(disk.clone()), checkpoint_interval: None };
-        let identity =
-            Identity { cluster_id: "test".to_owned(), broker_id: id, new_directory_id: Uuid([id.unsigned_abs() as u8; 16]) };
+        let identity = Identity {
+            cluster_id: "test".to_owned(),
+            broker_id: id,
+            new_directory_id: Uuid([id.unsigned_abs() as u8; 16]),
+        };
         let (dir, opened) = LogDir::open_with(Path::new("/data"), &identity, options).expect("a data folder");
         let fetching = FetcherConfig {
             wait_max: Duration::from_millis(200),
@@ -259,6 +263,14 @@ impl Cluster {
             tokio::spawn(proposals.run(Arc::clone(&manager), yes, Arc::new(Metrics::new()), every)),
         ];
         self.nodes.insert(id, Node { manager, disk, tasks });
+    }
+
+    /// A fetch as a broker in its first life could send it, whatever is cut.
+    pub(super) async fn ask(&self, from: i32, leader: i32, fetch: ReplicaFetch) -> ReplicaFetched {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let caller = Caller { id: from, epoch: 1, principal: "CN=test".into(), address };
+        let sessions = self.world.sessions.lock().get(&leader).cloned().expect("the leader runs");
+        sessions.fetch(&caller, fetch).await.0
     }
 
     /// Ends a broker as a kill does; its disk stays.
@@ -342,7 +354,10 @@ pub(super) fn batch(value: &str) -> Batch {
 }
 
 /// Appends a record to a leader, and says where it ends and how to wait for it.
-pub(super) fn append(leader: &Partition, value: &str) -> (i64, tokio::sync::oneshot::Receiver<Result<(), NotCommitted>>) {
+pub(super) fn append(
+    leader: &Partition,
+    value: &str,
+) -> (i64, tokio::sync::oneshot::Receiver<Result<(), NotCommitted>>) {
     let placed = leader.append(&batch(value), Passed::NoGate, 0).expect("it is appended");
     let Appended::New { log_end, .. } = placed.at else { panic!("it is new") };
     (log_end, leader.waiters().committed(log_end, placed.leader_epoch))

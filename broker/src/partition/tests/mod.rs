@@ -2,11 +2,12 @@
 
 mod cluster;
 
-use cluster::{Cluster, append, commit, eventually};
+use cluster::{Cluster, TOPIC, append, commit, eventually};
 use sluice_storage::FlushMode;
 use sluice_storage::testing::Crash;
 
 use super::NotCommitted;
+use crate::rpc::{FetchPartition, ReplicaFetch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn followers_hold_what_their_leader_holds() {
@@ -90,6 +91,35 @@ async fn a_deposed_leader_tells_its_producers_and_cuts_what_nobody_else_has() {
     commit(&new, "by all three").await;
     let content = cluster.converged(0).await;
     assert!(!String::from_utf8_lossy(&content).contains("never acknowledged"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_durable_of_a_log_that_diverges_does_not_count() {
+    let cluster = Cluster::new(2, FlushMode::Os, &[&[1, 2]]);
+    let leader = cluster.leader(0).await;
+    commit(&leader, "before").await;
+    cluster.elect(0, 1, &[1, 2]);
+    let leader = cluster.leader(0).await;
+    let committed = commit(&leader, "of the second reign").await;
+    cluster.cut(1, 2);
+    let (end, _) = append(&leader, "only here");
+    // As the second would report a tail of the reign before: longer than what was kept of it.
+    let says = |max_bytes| FetchPartition {
+        topic: TOPIC,
+        index: 0,
+        leader_epoch: leader.leader_epoch(),
+        fetch_offset: end,
+        durable: end,
+        last_fetched_epoch: leader.leader_epoch() - 1,
+        max_bytes,
+    };
+    let begin = ReplicaFetch { max_wait_ms: 1, min_bytes: 1, max_bytes: 1 << 20, ..ReplicaFetch::default() };
+    let begin = ReplicaFetch { partitions: vec![says(1 << 20)], ..begin };
+    let first = cluster.ask(2, 1, begin.clone()).await;
+    assert!(first.partitions[0].diverging.is_some());
+    let next = ReplicaFetch { session: first.session, sequence: 1, partitions: vec![says(0)], ..begin };
+    cluster.ask(2, 1, next).await;
+    assert_eq!(leader.high_watermark(), committed, "the second does not hold this leader's last record");
 }
 
 #[tokio::test(flavor = "multi_thread")]
