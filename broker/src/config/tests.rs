@@ -208,7 +208,10 @@ fn settings_that_do_not_go_together() {
     check(&[("zookeeper.ssl.truststore.location", "x")], "has no effect without zookeeper.ssl.client.enable=true");
     check(&[("log.dirs", "")], "`log.dirs` is not set");
     check(&[("log.dirs", "/a,/b")], "`log.dirs` names several folders");
-    check(&[("default.replication.factor", "0")], "`default.replication.factor` has to be a whole number from 1 to 32767");
+    check(
+        &[("default.replication.factor", "0")],
+        "`default.replication.factor` has to be a whole number from 1 to 32767",
+    );
     check(&[("sluice.plugins.threads", "1")], "did you mean `sluice.plugin.threads`?");
     check(&[("process.roles", "broker")], "`process.roles` is a Kafka setting that sluice does not act on yet");
 }
