@@ -106,6 +106,30 @@ fn kafka_14140() {
     assert_eq!(cluster.propose("orders", back), Err(why));
 }
 
+/// aphyr.com/posts/293: the ISR shrinks to its leader, the leader dies, and whoever is left leads without what was acknowledged.
+#[test]
+fn aphyr_293() {
+    let mut cluster = Cluster::registered(&[1, 2, 3]).topic_on("orders", &[1, 2, 3], &[]);
+    cluster.in_sync("orders", &[1]);
+    cluster.dies(1);
+    assert_eq!(cluster.shown("orders"), "leader - isr  elr 1", "the others lack what broker 1 acknowledged alone");
+    cluster.returns(3);
+    assert_eq!(cluster.shown("orders"), "leader - isr  elr 1");
+    cluster.returns(1);
+    assert_eq!(cluster.shown("orders"), "leader 1 isr 1 elr ");
+}
+
+/// A leader change of which one half was made twice and the other never: the same facts again change nothing.
+#[test]
+fn kafka_9769_9307() {
+    let mut cluster = cluster();
+    cluster.dies(1);
+    let once = cluster.partition("orders").clone();
+    cluster.decide(&present(&[(2, 20), (3, 30)])).unwrap();
+    cluster.decide(&FenceBroker { id: 1, epoch: 10, why: "again".into() }).unwrap();
+    assert_eq!(cluster.partition("orders"), &once, "no epoch without a change, no change without an epoch");
+}
+
 /// The last to leave hands over to the first who catches up while it still serves.
 #[test]
 fn a_leader_that_is_about_to_end_hands_over() {
