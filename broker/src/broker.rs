@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +23,7 @@ use sluice_cluster::{Endpoint as Registered, FeatureLevels, Topic};
 use sluice_plugin_host::{Host, HostConfig, HostError};
 use sluice_protocol::Uuid;
 use sluice_protocol::records::TimestampType;
-use sluice_storage::{FlushMode, Identity, LockedLogDir, LogConfig, OpenError};
+use sluice_storage::{FlushMode, LockedLogDirs, LogConfig, OpenError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -39,7 +40,8 @@ use crate::inter_broker::InterBroker;
 use crate::metrics::Metrics;
 use crate::net::{self, BindError, Endpoint, ListenerName, TlsError};
 use crate::partition::{
-    Controller, FetcherConfig, Fetchers, Manager, ManagerConfig, OpenAllError, PartitionConfig, Proposals,
+    Controller, Failures, FetcherConfig, Fetchers, IsrChanges, Manager, ManagerConfig, OpenAllError, PartitionConfig,
+    Proposals,
 };
 use crate::plugins::{GateMarks, Registry, Report, Store};
 use crate::producer_ids::ProducerIds;
@@ -90,7 +92,19 @@ pub struct Broker {
     inter_broker: Option<net::Running>,
     admin: Option<admin::Running>,
     cluster_id: String,
+    failures: Arc<Failures>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+/// Why a broker that served ends by itself.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CannotGoOn {
+    /// It can't be part of the cluster any longer.
+    #[error(transparent)]
+    Cluster(#[from] Halt),
+    /// It has nothing left to write to.
+    #[error("no log directory works any more: see the log for what failed them")]
+    LogDirs,
 }
 
 /// Why a broker does not start.
@@ -147,16 +161,15 @@ impl Broker {
             connect_timeout: millis(settings.socket_connection_setup_timeout_ms),
             frame_bytes_max: settings.socket_request_max_bytes,
         });
-        let locked = slow::in_place(|| LockedLogDir::lock(&config.log_dir))?;
-        let directory_id = match locked.owner() {
-            Some(owner) => owner.directory_id,
-            None => random_uuid()?,
-        };
+        let mut new_ids = config.log_dirs.iter().map(|_| random_uuid()).collect::<Result<Vec<_>, _>>()?;
+        let new_id = || new_ids.pop().expect("there is one for each directory");
+        let locked = slow::in_place(|| LockedLogDirs::lock(&config.log_dirs, new_id))?;
+        let home = locked.home().to_owned();
         let (metadata, joined) = coordination::join(
             CoordinationConfig {
                 coordinator,
                 connection_timeout: millis(settings.zookeeper_connection_timeout_ms.into()),
-                seen_path: config.log_dir.join(SEEN_FILE),
+                seen_path: home.join(SEEN_FILE),
                 linger: CoordinationConfig::LINGER,
                 snapshot_every: SnapshotEvery::default(),
                 return_leaders: return_leaders(settings),
@@ -164,7 +177,7 @@ impl Broker {
             },
             BrokerIdentity {
                 id: settings.broker_id,
-                uuid: directory_id,
+                uuid: locked.uuid(),
                 cluster_id: locked.owner().map(|owner| owner.cluster_id.clone()),
             },
             Arc::new(TopicRules(config.topics.clone())),
@@ -177,13 +190,10 @@ impl Broker {
             clean: locked.was_clean(),
             features: FeatureLevels::OURS,
         };
-        let identity = Identity {
-            cluster_id: joined.cluster_id.clone(),
-            broker_id: settings.broker_id,
-            new_directory_id: directory_id,
-        };
-        let (log_dir, opened) = slow::in_place(|| locked.open(&identity))?;
-        if !opened.clean && !opened.partitions.is_empty() {
+        let failures = Arc::new(Failures::default());
+        let open = || locked.open(&joined.cluster_id, settings.broker_id, failures.listener());
+        let (log_dirs, opened) = slow::in_place(open)?;
+        if opened.iter().any(|opened| !opened.clean && !opened.partitions.is_empty()) {
             tracing::warn!(
                 "unclean start: the last run did not end in order, so logs are checked from their recovery points"
             );
@@ -193,13 +203,13 @@ impl Broker {
         let proposals = Arc::new(Proposals::default());
         let partitions = Manager::new(
             manager_config(&config, metadata.clone()),
-            log_dir,
+            log_dirs,
             Arc::clone(&marks),
             Fetchers::new(fetcher_config(&config), Arc::new(peers.clone())),
             Arc::clone(&proposals),
         );
-        slow::in_place(|| partitions.open_all(&metadata.image(), &opened.partitions))?;
-        let host = Arc::new(Host::new(host_config(&config, compiler), Arc::new(Report(Arc::clone(&metrics))))?);
+        slow::in_place(|| partitions.open_all(&metadata.image()))?;
+        let host = Arc::new(Host::new(host_config(&config, &home, compiler), Arc::new(Report(Arc::clone(&metrics))))?);
         let store = Store::new(metadata.clone(), Arc::clone(&partitions), now_ms);
         let plugins = Registry::new(host, store, metadata.clone(), Arc::clone(&partitions), marks);
         plugins.apply(&metadata.image()).await;
@@ -235,10 +245,13 @@ impl Broker {
         tasks.push(tokio::spawn(reassignments.run()));
         let controller = Controller { node_id: settings.broker_id, metadata: shared.metadata.clone() };
         let every = millis(settings.replica_lag_time_max_ms) / 2;
-        tasks.push(tokio::spawn(proposals.run(partitions, Arc::new(controller), Arc::clone(&shared.metrics), every)));
+        let controller: Arc<dyn IsrChanges> = Arc::new(controller);
+        let (all, changed) = (Arc::clone(&partitions), shared.metadata.changed());
+        tasks.push(tokio::spawn(Arc::clone(&failures).run(all, Arc::clone(&controller), changed)));
+        tasks.push(tokio::spawn(proposals.run(partitions, controller, Arc::clone(&shared.metrics), every)));
         let admin = admin.map(|bound| bound.serve(Arc::clone(&shared)));
         let running = bound.serve(Arc::new(Api::new(Arc::clone(&shared))));
-        Ok(Self { shared, running, inter_broker, admin, cluster_id: joined.cluster_id, tasks })
+        Ok(Self { shared, running, inter_broker, admin, cluster_id: joined.cluster_id, failures, tasks })
     }
 
     /// How the listeners are reached.
@@ -257,8 +270,11 @@ impl Broker {
     }
 
     /// Resolves when the broker can't go on, with the reason.
-    pub async fn halted(&self) -> Halt {
-        self.shared.metadata.halted().await
+    pub async fn halted(&self) -> CannotGoOn {
+        tokio::select! {
+            halt = self.shared.metadata.halted() => CannotGoOn::Cluster(halt),
+            () = self.failures.none_left() => CannotGoOn::LogDirs,
+        }
     }
 
     /// Ends in order: see the module's story. Says whether the clean marker could be written.
@@ -344,9 +360,9 @@ fn return_leaders(settings: &BrokerSettings) -> Option<ReturnLeaders> {
     })
 }
 
-fn host_config(config: &BrokerConfig, compiler: CompilerCommand) -> HostConfig {
+fn host_config(config: &BrokerConfig, home: &Path, compiler: CompilerCommand) -> HostConfig {
     let settings = &config.settings;
-    let defaults = HostConfig::new(config.log_dir.join(COMPILED_FOLDER), compiler.0);
+    let defaults = HostConfig::new(home.join(COMPILED_FOLDER), compiler.0);
     HostConfig {
         threads: if settings.plugin_threads == 0 { defaults.threads } else { settings.plugin_threads },
         queue: settings.plugin_queue_max,

@@ -199,7 +199,7 @@ mod tests {
         let set = from_flags(&["num.partitions=3".to_owned()]).expect("a setting");
         let (config, store, certificates) = prepare(folder.path(), Ports::ANY, set).expect("prepares");
         assert_eq!((config.settings.num_partitions, config.admin_address.as_str()), (3, "127.0.0.1:0"));
-        assert_eq!(config.log_dir, folder.path().join("log"));
+        assert_eq!(config.log_dirs, [folder.path().join("log")]);
         assert_eq!(config.resolved.origin("listeners").to_string(), "sluice dev");
         assert!(certificates.client.is_file());
         let error = prepare(folder.path(), Ports::ANY, Vec::new()).expect_err("in use").to_string();

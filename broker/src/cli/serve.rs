@@ -7,9 +7,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{error::CliError, output::say};
 use crate::{
-    broker::{Broker, CompilerCommand},
+    broker::{Broker, CannotGoOn, CompilerCommand},
     config::BrokerConfig,
-    coordination::{Coordinator, Halt},
+    coordination::Coordinator,
 };
 
 /// Starts a broker, says that it serves, and ends in order on SIGTERM or Ctrl-C. `meanwhile` runs while it serves; when that
@@ -71,7 +71,7 @@ pub(super) fn serve(
 /// Why a broker ends.
 enum End {
     Told,
-    Halted(Halt),
+    Halted(CannotGoOn),
     /// What it was needed for is over.
     Done(Result<(), CliError>),
 }

@@ -12,7 +12,7 @@ keys! {
     pub struct BrokerSettings, table BROKER_KEYS {
         /// The number of this broker in its cluster; no two brokers have the same.
         broker_id: i32 = "broker.id", Kind::COUNT, Some("1");
-        /// The folder in which topics are kept. One folder for now.
+        /// The folders in which topics are kept, each on a disk of its own: one that fails takes its partitions with it and no others.
         log_dirs: Option<Vec<String>> = "log.dirs", Kind::List, None;
         /// The folder in which topics are kept, if log.dirs does not say.
         log_dir: Option<String> = "log.dir", Kind::String, None;

@@ -53,8 +53,8 @@ pub struct BrokerConfig {
     pub inter_broker: Option<InterBrokerConfig>,
     /// `host:port` of the admin API.
     pub admin_address: String,
-    /// The folder that holds the topics.
-    pub log_dir: PathBuf,
+    /// The folders that hold the topics, each on a disk of its own; at least one.
+    pub log_dirs: Vec<PathBuf>,
     /// What was set, and where.
     pub resolved: Resolved,
 }
@@ -105,21 +105,21 @@ impl BrokerConfig {
         // Read for their kinds alone: what they come to is in the topics' defaults.
         TopicDefaultSettings::read(|name| resolved.text(name)).map_err(unfit)?;
         let mut problems = Vec::new();
-        let log_dir = log_dir(&settings, &resolved).map_err(|problem| problems.push(problem)).ok();
+        let log_dirs = log_dirs(&settings, &resolved).map_err(|problem| problems.push(problem)).ok();
         let admin_address = admin_address(&settings, &resolved).map_err(|problem| problems.push(problem)).ok();
         let listeners = listeners::listeners(&settings, &resolved).map_err(|more| problems.extend(more)).ok();
         if let Err(problem) = check_zookeeper(&settings, &resolved) {
             problems.push(problem);
         }
-        let (Some(log_dir), Some(admin_address), Some(listeners), []) =
-            (log_dir, admin_address, listeners, &problems[..])
+        let (Some(log_dirs), Some(admin_address), Some(listeners), []) =
+            (log_dirs, admin_address, listeners, &problems[..])
         else {
             return Err(ConfigError::Settings(problems));
         };
         let net = NetConfig { listeners: listeners.clients, limits: limits(&settings) };
         let inter_broker = listeners.inter_broker;
         let topics = TopicDefaults::new(|name| resolved.text(name));
-        Ok(Self { settings, topics, net, inter_broker, admin_address, log_dir, resolved })
+        Ok(Self { settings, topics, net, inter_broker, admin_address, log_dirs, resolved })
     }
 }
 
@@ -168,13 +168,17 @@ fn check_zookeeper(settings: &BrokerSettings, resolved: &Resolved) -> Result<(),
     Err(conflict(resolved, name, why))
 }
 
-fn log_dir(settings: &BrokerSettings, resolved: &Resolved) -> Result<PathBuf, Problem> {
+fn log_dirs(settings: &BrokerSettings, resolved: &Resolved) -> Result<Vec<PathBuf>, Problem> {
     let problem = |name: &str, why: &str| Err(conflict(resolved, name, why));
     match (settings.log_dirs.as_deref(), settings.log_dir.as_deref()) {
-        (Some([only]), _) => Ok(PathBuf::from(only)),
-        (Some([]) | None, Some(only)) if !only.is_empty() => Ok(PathBuf::from(only)),
+        (Some([]) | None, Some(only)) if !only.is_empty() => Ok(vec![PathBuf::from(only)]),
         (Some([]) | None, _) => problem("log.dirs", "is not set: say in which folder topics are kept"),
-        (Some(_), _) => problem("log.dirs", "names several folders, and sluice keeps topics in one so far"),
+        (Some(several), _) => {
+            // Paths compare by their parts: `/a/` is `/a`.
+            let paths: Vec<PathBuf> = several.iter().map(PathBuf::from).collect();
+            let twice = (1..paths.len()).any(|at| paths[..at].contains(&paths[at]));
+            if twice { problem("log.dirs", "names a folder twice") } else { Ok(paths) }
+        }
     }
 }
 

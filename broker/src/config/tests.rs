@@ -38,7 +38,7 @@ fn the_rows_are_consistent() {
 fn what_nobody_sets_has_its_default() {
     let config = good(&[]);
     assert_eq!(config.settings.broker_id, 1);
-    assert_eq!(config.log_dir, Path::new("/data"));
+    assert_eq!(config.log_dirs, [Path::new("/data")]);
     assert_eq!(config.net.limits.frame_bytes_max, 100 << 20);
     assert_eq!(config.net.limits.idle_max, Duration::from_secs(600));
     let [listener] = &config.net.listeners[..] else { panic!("{:?}", config.net.listeners) };
@@ -207,7 +207,7 @@ fn settings_that_do_not_go_together() {
     check(&[("zookeeper.ssl.client.enable", "true")], "needs zookeeper.ssl.truststore.location");
     check(&[("zookeeper.ssl.truststore.location", "x")], "has no effect without zookeeper.ssl.client.enable=true");
     check(&[("log.dirs", "")], "`log.dirs` is not set");
-    check(&[("log.dirs", "/a,/b")], "`log.dirs` names several folders");
+    check(&[("log.dirs", "/a,/b,/a/")], "`log.dirs` names a folder twice");
     check(
         &[("default.replication.factor", "0")],
         "`default.replication.factor` has to be a whole number from 1 to 32767",

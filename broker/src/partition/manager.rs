@@ -7,15 +7,15 @@
 //! away is deleted, with the topic or without.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use sluice_cluster::{Image, PartitionRegistration, Topic};
 use sluice_protocol::{ErrorCode, Uuid};
-use sluice_storage::{Log, LogDir, MarkCleanError, OpenLogError, PartitionDir};
+use sluice_storage::{Log, LogDirs, MarkCleanError, OpenLogError, PartitionDir, PlaceError, Replica};
 use tokio::sync::watch;
 
 use super::{Fetchers, Partition, PartitionConfig, Proposals};
@@ -36,7 +36,9 @@ pub(crate) struct ManagerConfig {
 /// Opens, finds and closes partitions, and gives them their roles.
 pub(crate) struct Manager {
     config: ManagerConfig,
-    dir: LogDir,
+    dirs: LogDirs,
+    /// What was this broker's when it started: its logs may be in a directory that is away.
+    before: OnceLock<HashSet<PartitionId>>,
     marks: Arc<GateMarks>,
     fetchers: Fetchers,
     proposals: Arc<Proposals>,
@@ -138,14 +140,15 @@ impl<'a> Held<'a> {
 impl Manager {
     pub(crate) fn new(
         config: ManagerConfig,
-        dir: LogDir,
+        dirs: LogDirs,
         marks: Arc<GateMarks>,
         fetchers: Fetchers,
         proposals: Arc<Proposals>,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
-            dir,
+            dirs,
+            before: OnceLock::new(),
             marks,
             fetchers,
             proposals,
@@ -223,22 +226,17 @@ impl Manager {
 
     /// Opens the logs of everything this broker has a replica of. Ones that are damaged stay offline and say so; the others
     /// serve. Folders of what is no more, or held by others, are removed: they were taken away while this broker was.
-    pub(crate) fn open_all(&self, image: &Image, found: &[PartitionDir]) -> Result<(), OpenAllError> {
+    pub(crate) fn open_all(&self, image: &Image) -> Result<(), OpenAllError> {
         let mut changing = self.changing.lock();
+        self.remove_strays(image);
         let local = self.config.node_id;
-        let is_held = |found: &PartitionDir| {
-            let key = PartitionId { topic: found.topic_id(), index: found.partition() };
-            Held::find(image, key).is_some_and(|held| held.registration.replicas.contains(&local))
-        };
-        for stray in found.iter().filter(|found| !is_held(found)) {
-            self.remove(stray);
-        }
         let held: Vec<Held<'_>> =
             image.topics().flat_map(Held::all).filter(|held| held.registration.replicas.contains(&local)).collect();
+        self.before.get_or_init(|| held.iter().map(|held| held.key()).collect());
         self.open_these(image, &held, &mut changing);
-        match self.dir.failed() {
-            None => Ok(()),
-            Some(failed) => Err(OpenAllError(failed.to_string())),
+        match self.dirs.failed().last() {
+            Some(failed) if self.dirs.all_failed() => Err(OpenAllError(failed.to_string())),
+            _ => Ok(()),
         }
     }
 
@@ -282,7 +280,15 @@ impl Manager {
         let Held { topic, index, .. } = held;
         let dir = PartitionDir::new(&topic.name, index, topic.id).map_err(|error| NotOpened::for_good(&error))?;
         let config = (self.config.resolve)(topic);
-        let open = || Log::open(&self.dir, &dir, config.log.clone(), (self.config.now_ms)());
+        let known = self.before.get().is_some_and(|before| before.contains(&held.key()));
+        let replica = if known { Replica::Known } else { Replica::New };
+        let place = self.dirs.place(&dir, replica).map_err(|error| {
+            tracing::error!(log = %dir, %error, "the partition stays offline");
+            match error {
+                PlaceError::Failed(_) | PlaceError::MayBeAway { .. } => NotOpened::for_good(&error),
+            }
+        })?;
+        let open = || Log::open(place, &dir, config.log.clone(), (self.config.now_ms)());
         let opened = match open() {
             // A broker that was killed between the deletion of a topic and that of its folder.
             Err(OpenLogError::OtherTopic { found, .. }) if image.topic_by_id(found).is_none() => {
@@ -307,18 +313,33 @@ impl Manager {
         }
         let parts = super::Parts {
             gate: self.marks.of(topic.id),
-            flusher: self.dir.flusher().clone(),
+            flusher: self.dirs.flusher(&log).clone(),
             proposals: Arc::clone(&self.proposals),
         };
         Ok(Partition::open(self.config.node_id, held.key(), held.registration, log, config, parts))
     }
 
     fn remove(&self, stray: &PartitionDir) {
-        match self.dir.remove(stray) {
+        match self.dirs.remove(stray) {
             Ok(()) => tracing::info!(log = %stray, "removed: it is no replica of this broker's any more"),
             Err(error) => {
                 tracing::error!(log = %stray, %error, "not removed, though it is no replica of this broker's")
             }
+        }
+    }
+
+    /// Removes the folders of what this broker no longer holds, those too whose logs did not open.
+    fn remove_strays(&self, image: &Image) {
+        let local = self.config.node_id;
+        let (removed, failed) = self.dirs.remove_strays(|found| {
+            let key = PartitionId { topic: found.topic_id(), index: found.partition() };
+            !Held::find(image, key).is_some_and(|held| held.registration.replicas.contains(&local))
+        });
+        for stray in removed {
+            tracing::info!(log = %stray, "removed: it is no replica of this broker's any more");
+        }
+        for error in failed {
+            tracing::error!(%error, "folders that are no replicas of this broker's are not removed");
         }
     }
 
@@ -356,6 +377,28 @@ impl Manager {
     /// Logs that do not open.
     pub(crate) fn offline_count(&self) -> usize {
         self.changing.lock().offline.len()
+    }
+
+    /// Replicas whose logs do not open, or are in a directory that has failed.
+    pub(super) fn offline(&self) -> Vec<PartitionId> {
+        let failed = self.dirs.offline();
+        let failed = failed.iter().map(|log| PartitionId { topic: log.topic_id(), index: log.partition() });
+        failed.chain(self.changing.lock().offline.keys().copied()).collect()
+    }
+
+    /// Whether there is nothing left to write to.
+    pub(super) fn no_directory_works(&self) -> bool {
+        self.dirs.all_failed()
+    }
+
+    /// What the metadata says of a partition.
+    pub(super) fn registration<'a>(&self, image: &'a Image, key: PartitionId) -> Option<&'a PartitionRegistration> {
+        Held::find(image, key).map(|held| held.registration)
+    }
+
+    /// This broker.
+    pub(super) fn node_id(&self) -> i32 {
+        self.config.node_id
     }
 
     /// Waits until no append to these topics is under way that began before this call.
@@ -407,7 +450,11 @@ impl Manager {
         let local = self.config.node_id;
         let is_held =
             |key: &PartitionId| Held::find(image, *key).is_some_and(|held| held.registration.replicas.contains(&local));
+        let offline = changing.offline.len();
         changing.offline.retain(|key, _| is_held(key));
+        if changing.offline.len() < offline {
+            self.remove_strays(image);
+        }
         let open = self.open.load();
         if open.keys().all(is_held) {
             return;
@@ -419,6 +466,7 @@ impl Manager {
             self.fetchers.leave(key);
             let Some(log) = partition.close() else { continue };
             let name = log.name().clone();
+            self.dirs.forget(&name);
             match log.delete() {
                 Ok(()) => tracing::info!(log = %name, "deleted: it is no replica of this broker's any more"),
                 Err(error) => tracing::error!(log = %name, %error, "not deleted"),
@@ -453,6 +501,6 @@ impl Manager {
                 tracing::error!(log = %name, %error, "not closed cleanly");
             }
         }
-        self.dir.mark_clean()
+        self.dirs.mark_clean()
     }
 }

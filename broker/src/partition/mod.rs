@@ -13,10 +13,12 @@
 //! - `waiters`: producers and consumers, waiting on the high watermark.
 //! - `manager`: every partition of this broker; the one that opens, closes and hands out roles.
 //! - `sessions`: followers' fetches answered. `fetcher`, `replica`: fetching as a follower. `proposals`: changes of the ISR.
+//! - `failures`: replicas that cannot be served here, given up.
 //!
 //! The appender's lock orders writes and changes of role; readers never take it. What the role decides has a lock of its own,
 //! taken after the appender's where both are held, so that a follower's fetch does not wait for a write.
 
+mod failures;
 mod fetcher;
 mod manager;
 mod proposals;
@@ -41,6 +43,7 @@ use sluice_storage::{
 use crate::plugins::GateMark;
 use crate::rpc::{PartitionId, ReplicaState};
 
+pub(crate) use failures::Failures;
 use fetcher::Reports;
 pub(crate) use fetcher::{FetcherConfig, Fetchers, Leaders};
 pub(crate) use manager::{Manager, ManagerConfig, OpenAllError, PartitionError};
@@ -279,16 +282,16 @@ impl Partition {
             for watch in &**self.watches.load() {
                 watch.appended();
             }
-            self.count_as_stored(log_end);
+            self.count_as_stored();
         }
         Ok(Placed { at, leader_epoch })
     }
 
     /// What was appended counts as stored at once, or when it is on the disk.
-    fn count_as_stored(&self, log_end: i64) {
+    fn count_as_stored(&self) {
         match self.config.load().log.flush_mode {
             FlushMode::Group => self.flusher.request(&self.flush, Arc::clone(&self.wake)),
-            FlushMode::Os => self.on_stored(log_end),
+            FlushMode::Os => self.on_stored(),
         }
     }
 

@@ -15,8 +15,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sluice_cluster::Image;
-use sluice_cluster::decide::AlterPartition;
+use sluice_cluster::decide::{AlterPartition, FailReplicas};
 use sluice_cluster::partition::{Outcome, ProposedIsr};
+use sluice_protocol::Uuid;
 use tokio::sync::Notify;
 
 use super::{Manager, Partition};
@@ -40,6 +41,8 @@ pub(crate) trait IsrChanges: Send + Sync + 'static {
     fn image(&self) -> Arc<Image>;
     /// Asks for these, and answers each in its place; an error says that nobody knows what came of them.
     async fn alter(&self, proposals: Vec<ProposedIsr>) -> Result<Vec<Altered>, String>;
+    /// Has others count on others: this broker cannot serve its replicas of these.
+    async fn give_up(&self, partitions: Vec<(Uuid, i32)>) -> Result<(), String>;
 }
 
 /// What became of one proposal, and why if it was not granted.
@@ -73,6 +76,14 @@ impl IsrChanges for Controller {
             Err(error) => Altered { outcome: error.outcome(), why: Some(error.to_string()) },
         });
         Ok(altered.collect())
+    }
+
+    async fn give_up(&self, partitions: Vec<(Uuid, i32)>) -> Result<(), String> {
+        let Some(broker_epoch) = self.metadata.broker_epoch() else {
+            return Err("the cluster does not count on this broker now".to_owned());
+        };
+        let change = FailReplicas { broker: self.node_id, broker_epoch, partitions };
+        self.metadata.submit(change).await.map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -90,7 +90,7 @@ impl Partition {
             watch.appended();
         }
         if leads && end.durable < end.log_end {
-            self.count_as_stored(end.log_end);
+            self.count_as_stored();
         }
     }
 
@@ -119,7 +119,7 @@ impl Partition {
         self.config.store(Arc::new(config));
         self.say_if_too_few(&self.role.lock());
         // From `group` to `os`, what waits for a sync counts now; the other way it is asked for with the next append.
-        self.count_as_stored(self.reader.log_end_offset());
+        self.count_as_stored();
     }
 
     /// Producers that wait learn that the ISR has become too small for them.
@@ -149,7 +149,7 @@ impl Partition {
 
     pub(super) fn on_flushed(&self, flushed: Result<(), DirFailed>) {
         match flushed {
-            Ok(()) => self.on_stored(self.reader.durable_offset()),
+            Ok(()) => self.on_stored(),
             Err(failed) => {
                 tracing::error!(topic = %self.key.topic, partition = self.key.index, error = %failed, "the log directory failed");
                 self.waiters.end(NotCommitted::Storage);
@@ -157,14 +157,15 @@ impl Partition {
         }
     }
 
-    pub(super) fn on_stored(&self, end: i64) {
+    /// More of the log counts. How much is asked under the lock: a flush may have begun before the log was cut.
+    pub(super) fn on_stored(&self) {
         let mut role = self.role.lock();
+        let end = self.log_end();
         match &mut *role {
             Role::Leads(leader) => {
                 // A flush may report an append before its appender came to.
-                leader.on_append(self.reader.log_end_offset().max(leader.log_end()));
-                // The log may have been cut, in a reign of another, since the append whose end this is.
-                if let Some(high_watermark) = leader.on_durable(end.min(self.reader.log_end_offset())) {
+                leader.on_append(end.log_end.max(leader.log_end()));
+                if let Some(high_watermark) = leader.on_durable(end.durable) {
                     self.advance(high_watermark);
                 }
             }

@@ -116,6 +116,11 @@ impl LockedLogDirs {
         self.dirs.iter().find_map(|(dir, _)| dir.owner())
     }
 
+    /// The first that works: a place for what a broker keeps besides logs.
+    pub fn home(&self) -> &Path {
+        self.dirs[0].0.path()
+    }
+
     /// Tells this set of directories from any other, one that was wiped or is away included; that of the one, if it is one.
     pub fn uuid(&self) -> Uuid {
         let mut bytes = [0; 16];
@@ -269,7 +274,8 @@ impl LogDirs {
     /// Its directory has failed.
     pub fn remove(&self, partition: &PartitionDir) -> Result<(), DirFailed> {
         let at = self.placed.lock().get(partition).copied();
-        if let Some(at) = at {
+        let named = || self.dirs.iter().position(|dir| dir.state().has_folder(partition));
+        if let Some(at) = at.or_else(named) {
             self.dirs[at].remove(partition)?;
             self.forget(partition);
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use sluice_cluster::{Image, MetadataRecord, PartitionRegistration};
 use sluice_protocol::Uuid;
 use sluice_protocol::records::{Batch, BatchBuilder, Chunks, Compression, Part, TimestampType};
 use sluice_storage::testing::MemDisk;
-use sluice_storage::{Appended, FlushMode, Identity, LogConfig, LogDir, LogDirOptions};
+use sluice_storage::{Appended, FlushMode, LockedLogDirs, LogConfig, LogDirOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::metrics::Metrics;
 use crate::partition::proposals::Altered;
 use crate::partition::{
-    FetcherConfig, Fetchers, IsrChanges, Leaders, Manager, ManagerConfig, NotCommitted, Partition, PartitionConfig,
-    Passed, Proposals, ReplicaSessions,
+    Failures, FetcherConfig, Fetchers, IsrChanges, Leaders, Manager, ManagerConfig, NotCommitted, Partition,
+    PartitionConfig, Passed, Proposals, ReplicaSessions,
 };
 use crate::plugins::GateMarks;
 use crate::rpc::{CallError, Caller, PartitionId, ReplicaFetch, ReplicaFetched};
@@ -63,6 +63,7 @@ pub(super) struct World {
 pub(super) struct Node {
     pub(super) manager: Arc<Manager>,
     pub(super) disk: MemDisk,
+    pub(super) failures: Arc<Failures>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -144,6 +145,19 @@ impl IsrChanges for Yes {
         });
         Ok(answers.collect())
     }
+
+    async fn give_up(&self, partitions: Vec<(Uuid, i32)>) -> Result<(), String> {
+        self.world.check(self.broker, self.broker).map_err(|()| "cut off".to_owned())?;
+        for (_, index) in partitions {
+            let known = self.world.registration(index);
+            let isr: Vec<i32> = known.isr.iter().copied().filter(|member| *member != self.broker).collect();
+            let moves = known.leader == self.broker;
+            let leader = if moves { isr[0] } else { known.leader };
+            let leader_epoch = known.leader_epoch + i32::from(moves);
+            self.world.register(index, PartitionRegistration { leader, leader_epoch, isr, ..known });
+        }
+        Ok(())
+    }
 }
 
 impl World {
@@ -216,12 +230,16 @@ impl Cluster {
     /// Starts a broker in its `epoch`-th life.
     pub(super) fn start(&mut self, id: i32, disk: MemDisk, epoch: i64) {
         let options = LogDirOptions { disk: Arc::new(disk.clone()), checkpoint_interval: None };
-        let identity = Identity {
-            cluster_id: "test".to_owned(),
-            broker_id: id,
-            new_directory_id: Uuid([id.unsigned_abs() as u8; 16]),
+        let mut ids = 0;
+        let new_id = || {
+            ids += 1;
+            Uuid([id.unsigned_abs() as u8 * 16 + ids; 16])
         };
-        let (dir, opened) = LogDir::open_with(Path::new("/data"), &identity, options).expect("a data folder");
+        let paths = ["/data-a", "/data-b"].map(PathBuf::from);
+        let locked = LockedLogDirs::lock_with(&paths, &options, new_id).expect("data folders");
+        let (uuid, clean) = (locked.uuid(), locked.was_clean());
+        let failures = Arc::new(Failures::default());
+        let (dirs, _) = locked.open("test", id, failures.listener()).expect("data folders");
         let fetching = FetcherConfig {
             wait_max: Duration::from_millis(200),
             partition_bytes_max: 64 << 10,
@@ -239,19 +257,19 @@ impl Cluster {
                 resolve: Box::new(move |_| config.clone()),
                 now_ms: || 0,
             },
-            dir,
+            dirs,
             Arc::new(GateMarks::default()),
             Fetchers::new(fetching, Arc::new(wire)),
             Arc::clone(&proposals),
         );
-        manager.open_all(&self.world.shown.load(), &opened.partitions).expect("logs that open");
+        manager.open_all(&self.world.shown.load()).expect("logs that open");
         self.world.write(&MetadataRecord::BrokerRegistered(BrokerRecord {
             id,
-            uuid: opened.directory_id,
+            uuid,
             epoch,
             endpoints: Vec::new(),
             rack: None,
-            clean: opened.clean,
+            clean,
             fenced: false,
         }));
         self.world.sessions.lock().insert(id, Arc::new(ReplicaSessions::new(Arc::clone(&manager))));
@@ -260,9 +278,10 @@ impl Cluster {
         let every = Duration::from_millis(LAG_MS.unsigned_abs() / 4);
         let tasks = vec![
             tokio::spawn(Arc::clone(&manager).follow(self.world.changed.subscribe())),
+            tokio::spawn(Arc::clone(&failures).run(Arc::clone(&manager), yes.clone(), self.world.changed.subscribe())),
             tokio::spawn(proposals.run(Arc::clone(&manager), yes, Arc::new(Metrics::new()), every)),
         ];
-        self.nodes.insert(id, Node { manager, disk, tasks });
+        self.nodes.insert(id, Node { manager, disk, failures, tasks });
     }
 
     /// A fetch as a broker in its first life could send it, whatever is cut.

@@ -2,11 +2,11 @@
 
 mod cluster;
 
-use cluster::{Cluster, TOPIC, append, commit, eventually};
+use cluster::{Cluster, TOPIC, append, batch, commit, eventually};
 use sluice_storage::FlushMode;
-use sluice_storage::testing::Crash;
+use sluice_storage::testing::{Call, Crash};
 
-use super::NotCommitted;
+use super::{NotCommitted, Passed};
 use crate::rpc::{FetchPartition, ReplicaFetch};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,6 +91,27 @@ async fn a_deposed_leader_tells_its_producers_and_cuts_what_nobody_else_has() {
     commit(&new, "by all three").await;
     let content = cluster.converged(0).await;
     assert!(!String::from_utf8_lossy(&content).contains("never acknowledged"));
+}
+
+/// KAFKA-10778: EIO in the middle of an append.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_directory_that_fails_hands_its_partitions_over_and_no_others() {
+    let cluster = Cluster::new(3, FlushMode::Group, &[&[1, 2, 3], &[1, 2, 3]]);
+    let (failing, working) = (cluster.leader(0).await, cluster.leader(1).await);
+    commit(&failing, "on one disk").await;
+    commit(&working, "on the other").await;
+    cluster.nodes[&1].disk.fail(Call::Write, 0, std::io::ErrorKind::Other);
+    failing.append(&batch("lost"), Passed::NoGate, 0).map(drop).expect_err("EIO");
+    eventually("another leads", || cluster.world.registration(0).leader == 2).await;
+    assert_eq!(cluster.world.registration(0).isr, [2, 3]);
+    let next = cluster.leader(0).await;
+    commit(&next, "without the first").await;
+    commit(&working, "the first's other disk works").await;
+    assert_eq!(cluster.world.registration(1).isr, [1, 2, 3]);
+    assert_eq!(cluster.world.registration(1).leader, 1, "it leads on");
+    cluster.nodes[&1].disk.fail(Call::Write, 0, std::io::ErrorKind::Other);
+    working.append(&batch("lost"), Passed::NoGate, 0).map(drop).expect_err("EIO");
+    cluster.nodes[&1].failures.none_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
