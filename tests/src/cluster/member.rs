@@ -21,6 +21,8 @@ pub(super) struct Member {
     software: Software,
     process: Option<Process>,
     paused: bool,
+    /// It was sent SIGTERM: a second one would end it at once.
+    ending: bool,
     serving: Serving,
     settings: BTreeMap<String, String>,
     data: PathBuf,
@@ -82,7 +84,18 @@ impl Member {
             settings.insert("advertised.listeners".to_owned(), format!("INTERNAL://{}", internal.address()));
             MemberLinks { internal, zookeepers, clients: known.clone() }
         });
-        Self { id, software, process: None, paused: false, serving, settings, data, links, _ports: ports }
+        Self {
+            id,
+            software,
+            process: None,
+            paused: false,
+            ending: false,
+            serving,
+            settings,
+            data,
+            links,
+            _ports: ports,
+        }
     }
 
     /// Starts a process of it.
@@ -109,7 +122,7 @@ impl Member {
             links.clients.know(self.id, process.id());
             links.internal.listen(true);
         }
-        self.paused = false;
+        (self.paused, self.ending) = (false, false);
         self.process = Some(process);
     }
 
@@ -155,8 +168,10 @@ impl Member {
         self.take_process().kill();
     }
 
-    pub(super) fn begin_stop(&self) {
-        self.process().signal(Signal::TERM);
+    pub(super) fn begin_stop(&mut self) {
+        if !std::mem::replace(&mut self.ending, true) {
+            self.process().signal(Signal::TERM);
+        }
     }
 
     pub(super) fn stop(&mut self) -> ExitStatus {

@@ -116,7 +116,9 @@ impl Cluster {
     pub fn stop_brokers(&mut self) {
         let there: Vec<i32> =
             self.members.values().filter(|member| member.is_there()).map(|member| member.id).collect();
-        there.iter().for_each(|&id| self.begin_stop(id));
+        for &id in &there {
+            self.begin_stop(id);
+        }
         for id in there {
             let said = self.stop(id);
             assert!(said.success(), "broker {id} ended with {said}");
@@ -124,8 +126,8 @@ impl Cluster {
     }
 
     /// Sends a broker SIGTERM without waiting for its end: [`Self::stop`] does that later.
-    pub fn begin_stop(&self, id: i32) {
-        self.member(id).begin_stop();
+    pub fn begin_stop(&mut self, id: i32) {
+        self.member_mut(id).begin_stop();
     }
 
     /// Stops a broker's process without ending it.
