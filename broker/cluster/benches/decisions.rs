@@ -7,7 +7,8 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use sluice_cluster::decide::{
-    AlterPartition, Change, ConfigRules, FenceBroker, Given, RegisterBroker, TakeSeat, leaders_to_return,
+    AlterPartition, Change, ConfigRules, ElectLeaders, ElectionKind, FenceBroker, Given, RegisterBroker, TakeSeat,
+    leaders_to_return,
 };
 use sluice_cluster::metadata::batch::Entry;
 use sluice_cluster::metadata::snapshot;
@@ -40,6 +41,10 @@ fn main() {
     criterion.bench_function("replay 20,000 leaders", |bench| bench.iter(|| image.after(black_box(&entry)).unwrap()));
     let moved = image.after(&entry).expect("what was decided can be replayed");
     criterion.bench_function("find leaders to return", |bench| bench.iter(|| leaders_to_return(black_box(&moved), 10)));
+
+    let away = led_by_others(&image);
+    let elect = ElectLeaders { kind: ElectionKind::Preferred, partitions: Some(leaders_to_return(&away, 10)) };
+    criterion.bench_function("return 20,000 leaders", |bench| bench.iter(|| decide(black_box(&away), &elect)));
 
     let topic = image.topics().next().expect("topics were made").id;
     let isr = vec![(2, 1), (3, 1)];
@@ -79,6 +84,21 @@ fn image() -> Image {
         replay(&mut image, vec![made, MetadataRecord::Partitions { topic: id, partitions }]);
     }
     image
+}
+
+/// What broker 1 should lead is led by the second replica, and broker 1 is in sync again.
+fn led_by_others(image: &Image) -> Image {
+    let mut away = image.clone();
+    for topic in image.topics() {
+        let of_first = (0..).zip(&topic.partitions).filter(|(_, partition)| partition.leader == 1);
+        let partitions = of_first.map(|(index, partition)| {
+            let leader = partition.replicas[1];
+            (index, PartitionRegistration { leader, leader_epoch: 1, partition_epoch: 1, ..partition.clone() })
+        });
+        let partitions = partitions.collect();
+        replay(&mut away, vec![MetadataRecord::Partitions { topic: topic.id, partitions }]);
+    }
+    away
 }
 
 fn replicas(index: i32) -> Vec<i32> {
