@@ -1,7 +1,7 @@
 # One line a target; `make` or `make help` explains them. Build output stays outside the checkout.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/sluice/target
 export SLUICE_BIN ?= $(CARGO_TARGET_DIR)/debug/sluice
-.PHONY: help demo test chaos lint fmt bench bench-cluster plugins
+.PHONY: help demo test sim chaos lint fmt bench bench-cluster plugins
 
 help: ## this list
 	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,6 +11,9 @@ demo: ## real earthquakes through a gate and a view, shown in this terminal, unt
 
 test: ## every test: real brokers, a real ZooKeeper, kcat, librdkafka, Python and Java clients
 	@scripts/prerequisites test && scripts/build-plugins && cargo test -q --workspace --no-run && cargo test --workspace
+
+sim: ## SEEDS (50000) simulated clusters, and the planted bugs; SEED=n runs one and tells it in full
+	@SIM_SEEDS=$(or $(SEEDS),50000) $(if $(SEED),SIM_SEED=$(SEED)) cargo test -q --release -p sluice-cluster --lib simulation::tests -- --nocapture
 
 chaos: ## everything that can go wrong with a cluster, mixed by SEED for MINUTES (60), and what it came to
 	@scripts/prerequisites test && cargo test -q --workspace --no-run && CHAOS_MINUTES=$(or $(MINUTES),60) CHAOS_SEED=$(SEED) cargo test -p sluice-tests --test chaos -- --nocapture

@@ -15,6 +15,9 @@
 pub mod decide;
 pub mod metadata;
 pub mod partition;
+mod planted;
+#[cfg(test)]
+mod simulation;
 pub mod throttle;
 
 pub use metadata::{

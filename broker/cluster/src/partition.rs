@@ -30,6 +30,8 @@ mod progress;
 use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
+use crate::planted::{Bug, planted};
+
 pub use follower::{FetchAnswer, Follower, Step};
 pub use leader::{Leader, Outcome, ReplicaProgress, Review};
 
@@ -162,7 +164,8 @@ pub fn divergence(
     log_start: i64,
 ) -> Option<Diverging> {
     // Nothing to compare; or all of it before the leader's log, which `on_fetch` answers: it starts over either way.
-    if fetch.last_fetched_epoch == FollowerFetch::EMPTY || fetch.fetch_offset < log_start {
+    let is_empty = fetch.last_fetched_epoch == FollowerFetch::EMPTY || planted(Bug::DivergenceUnchecked);
+    if is_empty || fetch.fetch_offset < log_start {
         return None;
     }
     match leader_end_of(fetch.last_fetched_epoch) {

@@ -10,6 +10,7 @@ use super::partition_change::{Brokers, Election, PartitionChange, TopicRules, pa
 use super::{Change, Decided, Given};
 use crate::metadata::{Image, PartitionRegistration, Topic};
 use crate::partition::{Outcome, ProposedIsr};
+use crate::planted::{Bug, planted};
 
 /// ISRs that one broker proposes for partitions it leads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +166,8 @@ fn check(
     if leader_epoch > known.leader_epoch || partition_epoch > known.partition_epoch {
         return Err(AlterPartitionError::Ahead { leader_epoch, partition_epoch });
     }
-    if leader_epoch < known.leader_epoch {
+    let is_over = |given: i32, known: i32| given < known && !planted(Bug::StaleProposal);
+    if is_over(leader_epoch, known.leader_epoch) {
         return Err(AlterPartitionError::FencedLeaderEpoch { known: known.leader_epoch });
     }
     if broker != known.leader {
@@ -175,7 +177,7 @@ fn check(
     if members == known.isr.iter().copied().collect() && known.recovering != recovered {
         return Ok(Checked::SaysSo);
     }
-    if partition_epoch < known.partition_epoch {
+    if is_over(partition_epoch, known.partition_epoch) {
         return Err(AlterPartitionError::StalePartitionEpoch { known: known.partition_epoch });
     }
     let are_replicas = members.iter().all(|member| known.replicas.contains(member));
@@ -187,9 +189,11 @@ fn check(
     }
     // A leader that is about to end may still bring in who takes over from it.
     let is_counted_on = |(member, epoch): &(i32, i64)| {
-        image
-            .serving()
-            .any(|known| known.id == *member && known.epoch == *epoch && (known.is_active() || *member == broker))
+        image.brokers().filter(|known| known.id == *member).any(|known| {
+            let is_this_life = known.epoch == *epoch || planted(Bug::MemberEpochsUnchecked);
+            let is_active = known.is_active() || planted(Bug::InactiveJoins);
+            is_this_life && (is_active || *member == broker && !known.fenced)
+        })
     };
     let replicas: Vec<i32> = isr.iter().filter(|it| !is_counted_on(it)).map(|(member, _)| *member).collect();
     if replicas.is_empty() { Ok(Checked::New) } else { Err(AlterPartitionError::Ineligible { replicas }) }

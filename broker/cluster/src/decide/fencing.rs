@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::partition_change::{Brokers, Election, PartitionChange, change_partitions};
 use super::{Change, Decided, Given, Never};
 use crate::metadata::{BrokerRegistration, Image, MetadataRecord, PartitionRegistration};
+use crate::planted::{Bug, planted};
 
 /// Fences the brokers that hold no session, or hold one of another life than the one registered. The first thing a new controller
 /// decides after taking its seat: whatever happened while there was none is found by comparing epochs, also a broker that went
@@ -25,7 +26,10 @@ impl Change for FenceAbsent {
 
     /// Answers the brokers that were fenced.
     fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<Vec<i32>>, Never> {
-        let is_present = |broker: &BrokerRegistration| self.present.get(&broker.id) == Some(&broker.epoch);
+        let is_present = |broker: &BrokerRegistration| {
+            let present = self.present.get(&broker.id);
+            present == Some(&broker.epoch) || planted(Bug::BounceUnnoticed) && present.is_some()
+        };
         let absent = image.serving().filter(|broker| !is_present(broker)).map(|broker| (broker.id, broker.epoch));
         let absent: BTreeMap<i32, i64> = absent.collect();
         let records = fence(image, given, &absent);
@@ -52,9 +56,10 @@ impl Change for FenceBroker {
 
     /// Answers whether that life was there to be fenced.
     fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<bool>, Never> {
-        let serves = image.serving().any(|broker| broker.id == self.id && broker.epoch == self.epoch);
-        let records = if serves { fence(image, given, &[(self.id, self.epoch)].into()) } else { Vec::new() };
-        Ok(Decided { records, answer: serves, may_split: true })
+        let is_meant = |epoch: i64| epoch == self.epoch || planted(Bug::StaleFence);
+        let serves = image.serving().find(|broker| broker.id == self.id && is_meant(broker.epoch));
+        let records = serves.map_or_else(Vec::new, |broker| fence(image, given, &[(broker.id, broker.epoch)].into()));
+        Ok(Decided { records, answer: serves.is_some(), may_split: true })
     }
 }
 

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 use super::ConfigRules;
 use crate::metadata::{Image, MetadataRecord, PartitionRegistration, Topic};
+use crate::planted::{Bug, planted};
 
 /// Partitions in one record: at some thirty bytes each it fits into an entry of the metadata log beside others.
 const PARTITIONS_PER_RECORD: usize = 2_000;
@@ -161,7 +162,7 @@ impl<'a> PartitionChange<'a> {
         self.after.elr = self.in_order(&elr, &self.before.elr);
         let is_replica = |id: &&i32| self.after.replicas.contains(id);
         let are_removed = self.before.replicas.iter().filter(is_replica).count() < self.before.replicas.len();
-        if self.after.leader != self.before.leader || are_removed {
+        if self.after.leader != self.before.leader && !planted(Bug::EpochNotRaised) || are_removed {
             self.after.leader_epoch = self.before.leader_epoch + 1;
         }
         (self.after != *self.before).then(|| {
@@ -199,7 +200,7 @@ impl<'a> PartitionChange<'a> {
 
     /// Replicas outside the ISR that have all that was ever acknowledged, if nothing is acknowledged without them.
     fn eligible(&self) -> Vec<i32> {
-        if self.after.isr.len() >= self.min_insync_replicas() {
+        if self.after.isr.len() >= self.min_insync_replicas() || planted(Bug::EligibleForgotten) {
             return Vec::new();
         }
         let was = |id: &i32| self.before.isr.contains(id) || self.before.elr.contains(id);

@@ -7,6 +7,7 @@ use sluice_protocol::Uuid;
 use super::partition_change::{Brokers, Election, PartitionChange, TopicRules, change_partitions};
 use super::{Change, Decided, Given};
 use crate::metadata::{BrokerRecord, Endpoint, FeatureLevels, Image, MetadataRecord, PartitionRegistration};
+use crate::planted::{Bug, planted};
 
 /// Registers a broker that holds a session, in a new life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +86,7 @@ impl Change for RegisterBroker {
             return Ok(Decided::new(Vec::new(), ()));
         }
         let Self { id, uuid, epoch, endpoints, rack, clean, features } = self.clone();
-        let mut records = self.leave(image, given);
+        let mut records = if planted(Bug::BounceUnnoticed) { Vec::new() } else { self.leave(image, given) };
         let registration = BrokerRecord { id, uuid, epoch, endpoints, rack, clean, fenced: false };
         records.push(MetadataRecord::BrokerRegistered(registration));
         records.push(MetadataRecord::BrokerFeatures { id, epoch, features });
@@ -119,7 +120,8 @@ impl RegisterBroker {
     /// Out of every ISR, and where it may have lost what it held, out of the eligible replicas as well.
     fn leave(&self, image: &Image, given: &Given<'_>) -> Vec<MetadataRecord> {
         let (id, others) = (self.id, Brokers::of(image).without(self.id));
-        let is_wiped = image.broker(id).is_some_and(|known| known.uuid != self.uuid);
+        let is_wiped =
+            image.broker(id).is_some_and(|known| known.uuid != self.uuid) && !planted(Bug::WipedStaysEligible);
         let is_counted_on = |partition: &PartitionRegistration| {
             partition.leader == id || partition.isr.contains(&id) || partition.elr.contains(&id)
         };
@@ -134,7 +136,9 @@ impl RegisterBroker {
     /// Without a clean end, what was written and not on the disk may be gone. The only replica keeps its place all the same: nobody
     /// holds more.
     fn lost_in(&self, partition: &PartitionRegistration, rules: TopicRules) -> bool {
-        !self.clean && !rules.counts_what_is_on_disk && partition.replicas.len() > 1
+        let is_last = planted(Bug::LastReplicaStanding) && partition.isr.len() + partition.elr.len() == 1;
+        let keeps = is_last || planted(Bug::UncleanStaysEligible);
+        !self.clean && !rules.counts_what_is_on_disk && partition.replicas.len() > 1 && !keeps
     }
 
     /// Leads what has no leader, where it may.

@@ -16,6 +16,7 @@ use sluice_protocol::Uuid;
 use super::progress::{Progress, UNKNOWN};
 use super::{FetchRefused, FollowerFetch, LeaderRules, LogEnd, NotEnoughReplicas, ProposedIsr};
 use crate::metadata::PartitionRegistration;
+use crate::planted::{Bug, planted};
 
 /// A partition's replication state on its leader, for one reign.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -334,7 +335,10 @@ impl Leader {
         let (isr, log_end, lag) = (&self.isr, self.log.log_end, self.rules.replica_lag_time_max_ms);
         for (replica, progress) in &mut self.followers {
             let serves = progress.broker_epoch.is_some() && progress.broker_epoch == brokers(*replica);
-            progress.joining = serves && !isr.contains(replica) && progress.is_caught_up(log_end, now_ms, lag);
+            progress.joining = !planted(Bug::MaximalIsrUnused)
+                && serves
+                && !isr.contains(replica)
+                && progress.is_caught_up(log_end, now_ms, lag);
         }
     }
 
@@ -389,7 +393,8 @@ impl Leader {
     }
 
     fn may_join(&self, progress: &Progress, epoch: i64) -> bool {
-        let all_below = self.high_watermark.max(self.epoch_start);
+        let epoch_start = if planted(Bug::JoinBeforeEpochStart) { 0 } else { self.epoch_start };
+        let all_below = self.high_watermark.max(epoch_start);
         progress.broker_epoch == Some(epoch) && progress.durable >= all_below
     }
 
@@ -397,8 +402,9 @@ impl Leader {
         if self.over {
             return None;
         }
-        self.enough_replicas().ok()?;
+        self.enough_replicas().ok().or_else(|| planted(Bug::MinIsrIgnored).then_some(()))?;
         let asked_for = match &self.asked {
+            _ if planted(Bug::MaximalIsrUnused) => &[],
             Asked::Sent(proposal) | Asked::Again(proposal, _) => proposal.isr.as_slice(),
             Asked::Nothing | Asked::Overtaken | Asked::Held(_) => &[],
         };

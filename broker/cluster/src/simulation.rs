@@ -1,0 +1,236 @@
+//! A whole cluster under one seed: brokers that decide with this crate's own code, and around them a simulated ensemble, network
+//! and disks that fail as the seed says. One thread, virtual time: the same seed gives the same run, to the last line of its trace.
+//!
+//! ```text
+//!   executor, sync, random, trace    time, tasks, chance, and what happened in words
+//!   network, zookeeper, disk         what brokers stand on, and what fails
+//!   broker/                          a broker's process: drives partition::{Leader, Follower}, decide::*, metadata::*
+//!   clients, faults                  those who use it, and what befalls it
+//!   oracle                           what must be so at every moment
+//!   tests                            seeds, many of them; and the bugs that are planted to show that they would be found
+//! ```
+//! A run has two parts. While faults last, nothing that was committed may be lost or shown otherwise. Then all is healed, and
+//! within a bounded time every partition has a leader, all replicas are in sync, and a new record is acknowledged.
+//!
+//! `SIM_SEED=7 cargo test -p sluice-cluster simulation::tests::seeds -- --nocapture` runs one seed and tells it all;
+//! `SIM_SEEDS=50000` runs more of them.
+
+/// A line of the trace.
+macro_rules! note {
+    ($world:expr, $($what:tt)*) => {
+        $world.trace.note($world.executor.now(), format_args!($($what)*))
+    };
+}
+
+mod broker;
+mod clients;
+mod disk;
+mod executor;
+mod faults;
+mod messages;
+mod network;
+mod oracle;
+mod random;
+mod setup;
+mod sync;
+mod trace;
+mod world;
+mod zookeeper;
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use crate::metadata::PartitionRegistration;
+use crate::planted::{Bug, plant};
+use clients::Producer;
+use executor::WORLD;
+use oracle::{Name, Property, Violation};
+use trace::Trace;
+use world::World;
+use zookeeper::Zookeeper;
+
+/// What came of a run.
+#[derive(Debug)]
+struct Run {
+    violation: Option<Violation>,
+    hash: u64,
+    /// The last of the trace.
+    tail: Vec<String>,
+    totals: Totals,
+}
+
+/// How much happened.
+#[derive(Debug, Default, Clone, Copy)]
+struct Totals {
+    runs: u64,
+    /// Events of the executor, and those of them that are in the trace.
+    events: u64,
+    notes: u64,
+    faults: u64,
+    elections: u64,
+    entries: u64,
+    committed: u64,
+    acknowledged: u64,
+    read: u64,
+    losses: u64,
+}
+
+/// After all is healed, so long may it take until all is well.
+const PROGRESS_MS: i64 = 25_000;
+/// How often it is looked whether all is well.
+const LOOK_MS: i64 = 100;
+/// Lines of a trace that go with a failure.
+const TAIL: usize = 120;
+
+/// Runs a seed.
+fn run(seed: u64, bug: Option<Bug>, aloud: bool) -> Run {
+    plant(bug);
+    let trace = Rc::new(Trace::new(aloud));
+    let world = World::new(seed, Rc::clone(&trace));
+    let played = catch_unwind(AssertUnwindSafe(|| play(&world)));
+    if let Err(panic) = played {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        world.oracle.fail(&world, Property::Panic, format_args!("{}", said.unwrap_or("no words")));
+    }
+    let counts = world.oracle.counts();
+    let totals = Totals {
+        runs: 1,
+        events: world.executor.happened(),
+        notes: trace.lines(),
+        faults: world.faults(),
+        elections: counts.elections.get(),
+        entries: counts.entries.get(),
+        committed: counts.committed.get(),
+        acknowledged: counts.acknowledged.get(),
+        read: counts.read.get(),
+        losses: counts.losses.get(),
+    };
+    let run = Run { violation: world.oracle.violation(), hash: trace.hash(), tail: trace.tail(TAIL), totals };
+    // Dropping futures in the middle of a panic's wreckage may panic again: then this seed's memory is leaked, no more.
+    let _ = catch_unwind(AssertUnwindSafe(|| world.clear()));
+    plant(None);
+    run
+}
+
+fn play(world: &Rc<World>) {
+    Zookeeper::tick(world);
+    world.broker_ids().for_each(|id| world.start(id));
+    let clients = Rc::clone(world);
+    let producers: Rc<RefCell<Vec<Rc<Producer>>>> = Rc::default();
+    let started = Rc::clone(&producers);
+    world.executor.spawn(WORLD, async move {
+        let world = clients;
+        let topics: Vec<(String, i32)> = world.setup.topics.iter().map(|it| (it.name.clone(), it.partitions)).collect();
+        for (name, partitions) in &topics {
+            faults::create(&world, name).await;
+            for index in 0..*partitions {
+                world.executor.spawn(WORLD, clients::read(Rc::clone(&world), name.clone(), index));
+            }
+        }
+        for _ in 0..world.setup.producers {
+            let (name, partitions) = &topics[world.random.below(topics.len())];
+            let index = world.random.below(*partitions as usize) as i32;
+            let all = !world.random.chance(world.setup.acks_one);
+            started.borrow_mut().push(Producer::start(&world, name, index, all));
+        }
+        faults::nemesis(Rc::clone(&world)).await;
+    });
+    world.executor.run_until(world.setup.heal_at_ms);
+    if world.oracle.violation().is_some() {
+        return;
+    }
+    world.set_healed();
+    faults::heal(world);
+    demand_progress(world, &producers);
+}
+
+/// All is well within a bounded time.
+fn demand_progress(world: &Rc<World>, producers: &RefCell<Vec<Rc<Producer>>>) {
+    let until = world.executor.now() + PROGRESS_MS;
+    let (mut probed, mut recovered) = (false, 0);
+    loop {
+        world.executor.run_until(world.executor.now() + LOOK_MS);
+        if world.oracle.violation().is_some() {
+            return;
+        }
+        let Err(why) = is_well(world, &producers.borrow()) else {
+            if probed {
+                return;
+            }
+            producers.borrow_mut().extend(faults::last_producers(world));
+            probed = true;
+            continue;
+        };
+        if world.executor.now() >= until {
+            world.oracle.fail(world, Property::Progress, format_args!("{PROGRESS_MS} ms after all was healed: {why}"));
+            return;
+        }
+        // An operator looks at what is offline, once brokers had time to come back.
+        recovered += 1;
+        if recovered % 20 == 0 {
+            recover(world);
+        }
+    }
+}
+
+fn recover(world: &Rc<World>) {
+    let image = world.oracle.image();
+    for topic in image.topics() {
+        for (index, at) in (0..).zip(&topic.partitions) {
+            if at.leader == PartitionRegistration::NO_LEADER && at.isr.is_empty() && at.elr.is_empty() {
+                let there = Rc::clone(world);
+                let key = (topic.id, index);
+                world.executor.spawn(WORLD, async move { faults::recover(&there, key).await });
+            }
+        }
+    }
+}
+
+/// Every partition has a leader, all replicas are in sync and have the same log, every producer has its answers.
+fn is_well(world: &Rc<World>, producers: &[Rc<Producer>]) -> Result<(), String> {
+    let image = world.oracle.image();
+    if image.topics().count() < world.setup.topics.len() {
+        return Err("a topic is not there".to_owned());
+    }
+    for id in world.broker_ids() {
+        let Some(process) = world.process(id) else { return Err(format!("broker {id} is not running")) };
+        if process.image().next_seq() != image.next_seq() {
+            return Err(format!("broker {id} has not replayed all of the metadata log"));
+        }
+        if !image.is_active(id) {
+            return Err(format!("broker {id} is not counted on"));
+        }
+    }
+    for topic in image.topics() {
+        for (index, at) in (0..).zip(&topic.partitions) {
+            let name = Name((topic.id, index));
+            if at.leader == PartitionRegistration::NO_LEADER {
+                return Err(format!("{name} has no leader, isr {:?}, elr {:?}", at.isr, at.elr));
+            }
+            let mut logs = Vec::new();
+            for replica in &at.replicas {
+                let Some(process) = world.process(*replica) else { return Err(format!("{name}: {replica} is gone")) };
+                logs.push(process.disk().borrow().logs.get(&(topic.id, index)).cloned());
+            }
+            let ends: Vec<_> =
+                logs.iter().map(|log| log.as_ref().map(|log| (log.start(), log.end(), log.durable()))).collect();
+            if at.isr.len() < at.replicas.len() || !at.adding.is_empty() || !at.removing.is_empty() {
+                return Err(format!("{name} is not whole: {at:?}, logs (from, to, durable) {ends:?}"));
+            }
+            let same = logs.windows(2).all(|pair| match (&pair[0], &pair[1]) {
+                (Some(one), Some(other)) => one.end() == other.end() && one.last() == other.last(),
+                _ => false,
+            });
+            if !same {
+                return Err(format!("{name}: logs (from, to, durable) {ends:?} on {:?}", at.replicas));
+            }
+        }
+    }
+    match producers.iter().find(|producer| !producer.is_idle()) {
+        Some(producer) => Err(format!("{producer} has no answer")),
+        None => Ok(()),
+    }
+}
+
+mod tests;

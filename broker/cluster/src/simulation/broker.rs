@@ -1,0 +1,170 @@
+//! One life of a broker's process. It does what the real one does where decisions depend on it, in the same order: has a session,
+//! replays the metadata log, says that it is there, contests the controller's seat, leads and follows partitions by the real
+//! [`Leader`](crate::partition::Leader) and [`Follower`](crate::partition::Follower), decides by the real changes.
+//!
+//! What it keeps in memory dies with it; what it keeps on [`Disk`] may not.
+
+mod controller;
+mod fetcher;
+mod isr;
+mod membership;
+mod replicas;
+mod seat;
+mod served;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use super::disk::{Disk, Key};
+use super::executor::Owner;
+use super::messages::{Answered, Asked, Reply, Request};
+use super::network::{Connection, Node};
+use super::sync::{Sender, Signal};
+use super::world::World;
+use super::zookeeper::session::Session;
+use crate::Image;
+use crate::planted::{Bug, planted};
+use replicas::Replica;
+
+pub(super) struct Process {
+    pub(super) id: i32,
+    pub(super) owner: Owner,
+    world: Rc<World>,
+    disk: Rc<RefCell<Disk>>,
+    /// The life before ended in order; and this one has said so.
+    ended_clean: Cell<bool>,
+    /// The epoch of this broker, once it has said that it is there.
+    pub(super) epoch: Cell<Option<i64>>,
+    image: RefCell<Image>,
+    published: Signal,
+    session: RefCell<Option<Rc<Session>>>,
+    replicas: RefCell<BTreeMap<Key, Replica>>,
+    /// A log grew, or a high watermark or a role changed.
+    moved: Signal,
+    /// Something waits to be synced.
+    unsynced: Signal,
+    /// Somebody may join an ISR.
+    review: Signal,
+    /// Holds the controller's seat.
+    reigns: Cell<bool>,
+    changes: RefCell<VecDeque<Pending>>,
+    asked: Signal,
+    stopping: Cell<bool>,
+}
+
+/// A change that waits for the controller.
+struct Pending {
+    asked: Asked,
+    answer: Sender<Answered>,
+}
+
+impl Process {
+    /// A process begins on what the disk holds.
+    pub(super) fn start(world: &Rc<World>, id: i32, disk: &Rc<RefCell<Disk>>) -> Rc<Self> {
+        let clean = std::mem::replace(&mut disk.borrow_mut().clean, false);
+        disk.borrow_mut().logs.values_mut().for_each(|log| log.recover());
+        let process = Rc::new(Self {
+            id,
+            owner: world.new_owner(),
+            world: Rc::clone(world),
+            disk: Rc::clone(disk),
+            ended_clean: Cell::new(clean),
+            epoch: Cell::new(None),
+            image: RefCell::default(),
+            published: Signal::default(),
+            session: RefCell::default(),
+            replicas: RefCell::default(),
+            moved: Signal::default(),
+            unsynced: Signal::default(),
+            review: Signal::default(),
+            reigns: Cell::new(false),
+            changes: RefCell::default(),
+            asked: Signal::default(),
+            stopping: Cell::new(false),
+        });
+        note!(world, "broker {id} starts {}", if clean { "after an orderly end" } else { "uncleanly" });
+        let executor = &world.executor;
+        executor.spawn(process.owner, membership::run(Rc::clone(&process)));
+        executor.spawn(process.owner, replicas::sync(Rc::clone(&process)));
+        executor.spawn(process.owner, isr::run(Rc::clone(&process)));
+        for leader in world.broker_ids().filter(|leader| *leader != id) {
+            executor.spawn(process.owner, fetcher::run(Rc::clone(&process), leader));
+        }
+        process
+    }
+
+    pub(super) fn image(&self) -> Image {
+        self.image.borrow().clone()
+    }
+
+    pub(super) fn disk(&self) -> &Rc<RefCell<Disk>> {
+        &self.disk
+    }
+
+    /// Whether it holds the controller's seat, as far as it knows.
+    pub(super) fn reigns(&self) -> bool {
+        self.reigns.get()
+    }
+
+    /// A request has arrived.
+    pub(super) fn serve(self: &Rc<Self>, connection: &Rc<Connection>, call: u64, request: Request) {
+        match request {
+            Request::Zookeeper { .. } => unreachable!("brokers are no servers of the ensemble"),
+            Request::Probe => connection.reply(&self.world, call, Reply::Alive),
+            Request::Hold => {}
+            Request::Change(asked) => self.change(connection, call, asked),
+            Request::Fetch(fetch) => fetcher::serve(self, connection, call, fetch),
+            Request::Produce(produce) => self.produce(connection, call, produce),
+            Request::Read { key, position } => {
+                let read = self.read(key, position);
+                connection.reply(&self.world, call, Reply::Read(read));
+            }
+            Request::Latest { key } => {
+                let latest = self.latest(key);
+                connection.reply(&self.world, call, Reply::Latest(latest));
+            }
+        }
+    }
+
+    /// Ends in order: leaders moved, all synced, said so on disk, session closed.
+    pub(super) async fn shut_down(self: Rc<Self>) {
+        note!(self.world, "broker {} shuts down", self.id);
+        isr::hand_over(&self).await;
+        self.stopping.set(true);
+        self.moved.raise();
+        self.world.executor.sleep(self.world.setup.sync_takes_ms(&self.world.random)).await;
+        {
+            let mut disk = self.disk.borrow_mut();
+            disk.logs.values_mut().for_each(|log| log.recover());
+            // Only if what this life began with has been registered: else the next would hide that it began uncleanly.
+            disk.clean = self.ended_clean.get() || planted(Bug::FalseCleanMarker);
+        }
+        let session = self.session.borrow().clone();
+        if let Some(session) = session {
+            session.close().await;
+        }
+        self.world.on_exit(self.id, self.owner);
+    }
+
+    fn node(&self) -> Node {
+        Node::Broker(self.id)
+    }
+
+    fn now(&self) -> i64 {
+        self.world.executor.now()
+    }
+
+    async fn sleep(&self, ms: i64) {
+        self.world.executor.sleep(ms).await;
+    }
+
+    /// Forwarded, or from a client: only the controller decides.
+    fn change(self: &Rc<Self>, connection: &Rc<Connection>, call: u64, asked: Asked) {
+        let (process, connection) = (Rc::clone(self), Rc::clone(connection));
+        self.world.executor.spawn(self.owner, async move {
+            let answered = controller::submit_here(&process, asked).await;
+            connection.reply(&process.world, call, Reply::Changed(answered));
+        });
+    }
+}
