@@ -210,8 +210,14 @@ impl Broker {
         );
         slow::in_place(|| partitions.open_all(&metadata.image()))?;
         let host = Arc::new(Host::new(host_config(&config, &home, compiler), Arc::new(Report(Arc::clone(&metrics))))?);
-        let store = Store::new(metadata.clone(), Arc::clone(&partitions), now_ms);
-        let plugins = Registry::new(host, store, metadata.clone(), Arc::clone(&partitions), marks);
+        let store = Arc::new(Store {
+            node_id: settings.broker_id,
+            metadata: metadata.clone(),
+            partitions: Arc::clone(&partitions),
+            peers: peers.clone(),
+            now_ms,
+        });
+        let plugins = Registry::new(host, Arc::clone(&store), metadata.clone(), Arc::clone(&partitions), marks);
         plugins.apply(&metadata.image()).await;
         let mut tasks = vec![
             tokio::spawn(Arc::clone(&partitions).follow(metadata.changed())),
@@ -223,7 +229,7 @@ impl Broker {
             partitions: Arc::clone(&partitions),
             peers: peers.clone(),
         });
-        let answers: Arc<dyn Handler> = Arc::new(InterBroker::new(metadata.clone(), Arc::clone(&partitions)));
+        let answers: Arc<dyn Handler> = Arc::new(InterBroker::new(metadata.clone(), Arc::clone(&partitions), store));
         let inter_broker = inter_broker.map(|bound| rpc::serve(bound, peers, answers));
         metadata.register(registering).await?;
         // What the metadata gives this broker is meant for this life of it only now.
@@ -271,9 +277,17 @@ impl Broker {
 
     /// Resolves when the broker can't go on, with the reason.
     pub async fn halted(&self) -> CannotGoOn {
-        tokio::select! {
-            halt = self.shared.metadata.halted() => CannotGoOn::Cluster(halt),
-            () = self.failures.none_left() => CannotGoOn::LogDirs,
+        self.halts().await
+    }
+
+    /// As [`Broker::halted`], to be awaited elsewhere.
+    pub(crate) fn halts(&self) -> impl Future<Output = CannotGoOn> + Send + use<> {
+        let (metadata, failures) = (self.shared.metadata.clone(), Arc::clone(&self.failures));
+        async move {
+            tokio::select! {
+                halt = metadata.halted() => CannotGoOn::Cluster(halt),
+                () = failures.none_left() => CannotGoOn::LogDirs,
+            }
         }
     }
 

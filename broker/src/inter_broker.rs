@@ -1,4 +1,5 @@
-//! What this broker does for the others: it makes their changes while it is the controller, and lets its followers fetch.
+//! What this broker does for the others: it makes their changes while it is the controller, lets its followers fetch, and keeps
+//! plugins' binaries.
 
 use std::sync::Arc;
 
@@ -7,19 +8,21 @@ use sluice_protocol::records::Part;
 
 use crate::coordination::{ChangeFailed, Metadata};
 use crate::partition::{Manager, ReplicaSessions};
+use crate::plugins::{Store, StoreError};
 use crate::replica_states;
-use crate::rpc::{Caller, Handler, PartitionId, ReplicaFetch, ReplicaFetched, ReplicaState};
+use crate::rpc::{Caller, Handler, PartitionId, PluginFailed, ReplicaFetch, ReplicaFetched, ReplicaState};
 
 /// The answers to other brokers' calls.
 pub(crate) struct InterBroker {
     metadata: Metadata,
     partitions: Arc<Manager>,
     followers: ReplicaSessions,
+    plugins: Arc<Store>,
 }
 
 impl InterBroker {
-    pub(crate) fn new(metadata: Metadata, partitions: Arc<Manager>) -> Self {
-        Self { metadata, followers: ReplicaSessions::new(Arc::clone(&partitions)), partitions }
+    pub(crate) fn new(metadata: Metadata, partitions: Arc<Manager>, plugins: Arc<Store>) -> Self {
+        Self { metadata, followers: ReplicaSessions::new(Arc::clone(&partitions)), partitions, plugins }
     }
 }
 
@@ -35,5 +38,20 @@ impl Handler for InterBroker {
 
     async fn replica_states(&self, _: &Caller, partitions: Vec<PartitionId>) -> Vec<ReplicaState> {
         replica_states::here(&self.partitions, &partitions)
+    }
+
+    async fn store_plugin(&self, _: &Caller, digest: [u8; 32], wasm: Vec<u8>) -> Result<(), PluginFailed> {
+        self.plugins.write_here(digest, &wasm.into()).await.map_err(plugin_failed)
+    }
+
+    async fn read_plugin(&self, _: &Caller, digest: [u8; 32]) -> Result<Vec<u8>, PluginFailed> {
+        self.plugins.read_here(digest).await.map(Into::into).map_err(plugin_failed)
+    }
+}
+
+fn plugin_failed(error: StoreError) -> PluginFailed {
+    match error {
+        StoreError::Missing => PluginFailed::Missing,
+        error => PluginFailed::Failed(error.to_string()),
     }
 }

@@ -19,4 +19,4 @@ pub(crate) use chain::{ChainError, Gated, Pinned, ViewJob};
 pub(crate) use marks::{GateMark, GateMarks};
 pub(crate) use observer::Report;
 pub(crate) use registry::{GateState, PushError, Registry};
-pub(crate) use store::Store;
+pub(crate) use store::{Store, StoreError};

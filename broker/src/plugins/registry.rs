@@ -40,7 +40,7 @@ pub(crate) enum GateState {
 /// The chains in force, and the plugins to make more of them.
 pub(crate) struct Registry {
     host: Arc<Host>,
-    store: Store,
+    store: Arc<Store>,
     metadata: Metadata,
     partitions: Arc<Manager>,
     marks: Arc<GateMarks>,
@@ -66,6 +66,9 @@ impl Slot {
         self.chain.is_ok() || self.made.elapsed() < RETRY_AFTER
     }
 }
+
+/// Why a binding does not run that the metadata has and this broker has not come to yet.
+const BEING_SET_UP: &str = "it is being set up";
 
 /// How long a binding that could not be made is left alone: its plugin may have to be compiled for each try.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -119,7 +122,7 @@ pub(crate) enum PushError {
 impl Registry {
     pub(crate) fn new(
         host: Arc<Host>,
-        store: Store,
+        store: Arc<Store>,
         metadata: Metadata,
         partitions: Arc<Manager>,
         marks: Arc<GateMarks>,
@@ -140,7 +143,7 @@ impl Registry {
     pub(crate) fn gate(&self, topic: Uuid) -> GateState {
         loop {
             let chain = match self.gates.load().get(&topic) {
-                None => return GateState::NotReady("the topic's gate is being set up".to_owned()),
+                None => return GateState::NotReady(BEING_SET_UP.to_owned()),
                 Some(Slot { chain: Err(why), .. }) => return GateState::NotReady(why.clone()),
                 Some(Slot { chain: Ok(chain), .. }) => Arc::clone(chain),
             };
@@ -315,7 +318,11 @@ impl Registry {
             Kind::Gate => self.gates.load(),
             Kind::View => self.views.load(),
         };
-        slots.get(&id).and_then(|slot| slot.chain.as_ref().err().cloned())
+        match slots.get(&id) {
+            // Another broker was asked for it, and this one is about to follow.
+            None => Some(BEING_SET_UP.to_owned()),
+            Some(slot) => slot.chain.as_ref().err().cloned(),
+        }
     }
 }
 

@@ -3,6 +3,9 @@
 //! One record a chunk, one chunk a batch. The key is the digest (32 bytes) and the chunk's number (`u32`, big endian), the value
 //! the chunk, and a header `chunks` says how many there are. The metadata log names digests only, so a binary that is not
 //! whole, or not what its digest says, is not there.
+//!
+//! The topic has one partition, and three replicas where there are brokers enough. Whoever takes a binary in has the leader
+//! keep it; whoever needs one reads its own replica, and asks the others where it has none or is behind.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,13 +16,19 @@ use sha2::{Digest, Sha256};
 use sluice_cluster::decide::{CreateTopicError, CreateTopics, INTERNAL_REPLICAS_MAX, NewTopic, Placement};
 use sluice_protocol::records::{Batch, BatchBuilder, BatchError, Chunks, Compression};
 use sluice_storage::Appended;
+use tokio::time::{Instant, sleep};
 
 use crate::coordination::Metadata;
 use crate::partition::{AppendRefused, Manager, NotCommitted, Partition, PartitionError, Passed, Placed};
+use crate::rpc::messages::PluginBinary;
+use crate::rpc::{Call, Peers, Reply};
 use crate::slow;
 
 /// The topic of plugins' binaries.
 pub(crate) const STORE_TOPIC: &str = "__sluice_plugins";
+
+/// The topic's one partition.
+const PARTITION: i32 = 0;
 
 /// Bytes of a chunk: a batch with it stays below the default `max.message.bytes`.
 const CHUNK_BYTES: usize = 512 << 10;
@@ -28,22 +37,31 @@ const CHUNK_BYTES: usize = 512 << 10;
 const READ_BYTES: usize = 4 << 20;
 
 /// How long a binary may take to become durable.
-const COMMIT_TIME_MAX: Duration = Duration::from_secs(30);
+const COMMIT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long another broker may take to store a binary, or to give one: less than after which its connection is given up.
+const REMOTE_TIME_MAX: Duration = Duration::from_secs(14);
+
+/// How long a leader of the topic is looked for, and how often.
+const LEADER_WITHIN: Duration = Duration::from_secs(15);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Most bytes one chunk's batch can decompress to; they are stored as they are.
 const BATCH_BYTES_MAX: usize = 2 * CHUNK_BYTES;
 
 /// Reads and writes binaries.
 pub(crate) struct Store {
-    metadata: Metadata,
-    partitions: Arc<Manager>,
-    now_ms: fn() -> i64,
+    pub(crate) node_id: i32,
+    pub(crate) metadata: Metadata,
+    pub(crate) partitions: Arc<Manager>,
+    pub(crate) peers: Peers,
+    pub(crate) now_ms: fn() -> i64,
 }
 
 /// Why a binary cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("its binary is not stored on this broker")]
+    #[error("its binary is not stored on any broker that answers")]
     Missing,
     #[error("the topic {STORE_TOPIC} cannot be made: {0}")]
     Topic(String),
@@ -59,27 +77,98 @@ pub(crate) enum StoreError {
     NotCommitted(#[from] NotCommitted),
     #[error("it was not durable within {} s", COMMIT_TIME_MAX.as_secs())]
     Late,
+    #[error("the topic {STORE_TOPIC} has no leader now")]
+    NoLeader,
+    #[error("broker {leader}, which leads the topic {STORE_TOPIC}, does not store it: {why}")]
+    Leader { leader: i32, why: String },
+    #[error("it is not what its digest says")]
+    OtherDigest,
 }
 
 impl Store {
-    pub(crate) fn new(metadata: Metadata, partitions: Arc<Manager>, now_ms: fn() -> i64) -> Self {
-        Self { metadata, partitions, now_ms }
-    }
-
-    /// The binary with that digest.
+    /// The binary with that digest, from here or from another broker.
     pub(crate) async fn read(&self, digest: [u8; 32]) -> Result<Bytes, StoreError> {
-        let partition = self.partition().ok_or(StoreError::Missing)??;
-        slow::in_place(|| find(&partition, digest))
+        let here = self.read_here(digest).await;
+        let Err(error) = here else { return here };
+        for broker in self.holders() {
+            let asked = self.peers.call(broker, Call::ReadPlugin { digest }, REMOTE_TIME_MAX).await;
+            match asked {
+                Ok(Reply::PluginRead(Ok(PluginBinary(wasm)))) if is_of(&wasm, digest) => return Ok(wasm.into()),
+                // The next may have it.
+                answer => tracing::debug!(broker, ?answer, "a plugin's binary is not there"),
+            }
+        }
+        Err(error)
     }
 
-    /// Stores a binary and returns when it is durable. One that is there already is not stored again.
+    /// The binary with that digest, from this broker's own replica.
+    pub(crate) async fn read_here(&self, digest: [u8; 32]) -> Result<Bytes, StoreError> {
+        let image = self.metadata.image();
+        let topic = image.topic(STORE_TOPIC).filter(|topic| topic.internal).ok_or(StoreError::Missing)?;
+        match self.partitions.replica(topic, PARTITION) {
+            Ok(partition) => slow::in_place(|| find(&partition, digest)),
+            Err(PartitionError::NotLeader | PartitionError::Unknown) => Err(StoreError::Missing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the leader store a binary, and returns when it is durable. One that is there already is not stored again.
     pub(crate) async fn write(&self, digest: [u8; 32], wasm: &Bytes) -> Result<(), StoreError> {
-        match self.read(digest).await {
+        self.make_topic().await?;
+        let give_up = Instant::now() + LEADER_WITHIN;
+        loop {
+            let error = match self.leader() {
+                Some(leader) if leader == self.node_id => match self.write_here(digest, wasm).await {
+                    Err(error @ StoreError::Partition(PartitionError::NotLeader)) => error,
+                    written => return written,
+                },
+                Some(leader) => {
+                    let call = Call::StorePlugin { digest, wasm: wasm.to_vec() };
+                    let why = match self.peers.call(leader, call, REMOTE_TIME_MAX).await {
+                        Ok(Reply::PluginStored(Ok(()))) => return Ok(()),
+                        Ok(Reply::PluginStored(Err(failed))) => failed.to_string(),
+                        Ok(_) => "it answered something else".to_owned(),
+                        Err(error) => error.to_string(),
+                    };
+                    StoreError::Leader { leader, why }
+                }
+                None => StoreError::NoLeader,
+            };
+            // A binary that is stored twice is one: asking again is safe, whatever became of the last time.
+            if Instant::now() >= give_up {
+                return Err(error);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Who leads the topic's partition.
+    fn leader(&self) -> Option<i32> {
+        let image = self.metadata.image();
+        let partition = image.topic(STORE_TOPIC)?.partitions.first()?;
+        (partition.leader >= 0).then_some(partition.leader)
+    }
+
+    /// Other brokers that have a replica, the leader first.
+    fn holders(&self) -> Vec<i32> {
+        let image = self.metadata.image();
+        let Some(partition) = image.topic(STORE_TOPIC).and_then(|topic| topic.partitions.first()) else {
+            return Vec::new();
+        };
+        let others = partition.replicas.iter().copied().filter(|id| *id != partition.leader);
+        std::iter::once(partition.leader).chain(others).filter(|id| *id >= 0 && *id != self.node_id).collect()
+    }
+
+    /// Stores a binary as the leader.
+    pub(crate) async fn write_here(&self, digest: [u8; 32], wasm: &Bytes) -> Result<(), StoreError> {
+        if !is_of(wasm, digest) {
+            return Err(StoreError::OtherDigest);
+        }
+        let partition = self.partition().ok_or(StoreError::Missing)??;
+        match slow::in_place(|| find(&partition, digest)) {
             Err(StoreError::Missing) => {}
             found => return found.map(drop),
         }
-        self.make_topic().await?;
-        let partition = self.partition().ok_or(StoreError::Missing)??;
         let chunks = wasm.len().div_ceil(CHUNK_BYTES);
         let mut last = None;
         for index in 0..chunks {
@@ -99,7 +188,7 @@ impl Store {
     fn partition(&self) -> Option<Result<Arc<Partition>, PartitionError>> {
         let image = self.metadata.image();
         let topic = image.topic(STORE_TOPIC).filter(|topic| topic.internal)?;
-        Some(self.partitions.get(topic, 0))
+        Some(self.partitions.get(topic, PARTITION))
     }
 
     async fn make_topic(&self) -> Result<(), StoreError> {
@@ -172,8 +261,12 @@ fn find(partition: &Partition, digest: [u8; 32]) -> Result<Bytes, StoreError> {
     for chunk in chunks.values() {
         wasm.extend_from_slice(chunk);
     }
-    if wasm.is_empty() || Sha256::digest(&wasm)[..] != digest {
+    if wasm.is_empty() || !is_of(&wasm, digest) {
         return Err(StoreError::Missing);
     }
     Ok(wasm.freeze())
+}
+
+fn is_of(wasm: &[u8], digest: [u8; 32]) -> bool {
+    Sha256::digest(wasm)[..] == digest
 }

@@ -121,6 +121,19 @@ pub(crate) enum Call {
         /// Which one.
         broker: i32,
     },
+    /// Keep a plugin's binary; only the leader of their topic can.
+    StorePlugin {
+        /// The binary's SHA-256.
+        digest: [u8; 32],
+        /// The binary.
+        #[serde(with = "raw")]
+        wasm: Vec<u8>,
+    },
+    /// A plugin's binary.
+    ReadPlugin {
+        /// Its SHA-256.
+        digest: [u8; 32],
+    },
 }
 
 /// The answer to a [`Call`].
@@ -136,6 +149,25 @@ pub(crate) enum Reply {
     Probed(Probed),
     /// To a call that is not understood.
     Error(CallRefused),
+    /// To [`Call::StorePlugin`]: it is durable.
+    PluginStored(Result<(), PluginFailed>),
+    /// To [`Call::ReadPlugin`].
+    PluginRead(Result<PluginBinary, PluginFailed>),
+}
+
+/// A plugin's binary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PluginBinary(#[serde(with = "raw")] pub(crate) Vec<u8>);
+
+/// Why a binary is not stored, or not given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum PluginFailed {
+    /// This broker does not have it.
+    #[error("the broker does not have it")]
+    Missing,
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A change's answer, in postcard.

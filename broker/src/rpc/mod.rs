@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use sluice_protocol::records::Part;
 
 pub(crate) use messages::{
-    Call, ChangeFailed, FetchError, FetchPartition, FetchedPartition, PartitionId, Probed, ReplicaFetch,
+    Call, ChangeFailed, FetchError, FetchPartition, FetchedPartition, PartitionId, PluginFailed, Probed, ReplicaFetch,
     ReplicaFetched, ReplicaState, Reply,
 };
 pub(crate) use peers::{Peers, PeersConfig};
@@ -52,6 +52,12 @@ pub(crate) trait Handler: Send + Sync + 'static {
 
     /// How far the replicas are that this broker has of these partitions.
     async fn replica_states(&self, from: &Caller, partitions: Vec<PartitionId>) -> Vec<ReplicaState>;
+
+    /// Keeps a plugin's binary, if this broker leads the topic of binaries.
+    async fn store_plugin(&self, from: &Caller, digest: [u8; 32], wasm: Vec<u8>) -> Result<(), PluginFailed>;
+
+    /// A plugin's binary, if this broker has it.
+    async fn read_plugin(&self, from: &Caller, digest: [u8; 32]) -> Result<Vec<u8>, PluginFailed>;
 }
 
 /// The broker that calls, as it was found at its first words.

@@ -15,7 +15,8 @@ use tracing::{debug, error, warn};
 
 use super::connect::Local;
 use super::messages::{
-    Call, CallRefused, ChangeAnswer, Envelope, Greeting, Hello, HelloRefused, Reply, Unsendable, VERSION_OF_HELLO, seal,
+    Call, CallRefused, ChangeAnswer, Envelope, Greeting, Hello, HelloRefused, PluginBinary, Reply, Unsendable,
+    VERSION_OF_HELLO, seal,
 };
 use super::{Caller, Handler, Peers};
 use crate::net::{
@@ -232,6 +233,8 @@ async fn handle(handler: &dyn Handler, peers: &Peers, caller: &Caller, call: Cal
         }
         Call::ReplicaStates { partitions } => Reply::ReplicaStates(handler.replica_states(caller, partitions).await),
         Call::Probe { broker } => Reply::Probed(peers.probe(broker).await),
+        Call::StorePlugin { digest, wasm } => Reply::PluginStored(handler.store_plugin(caller, digest, wasm).await),
+        Call::ReadPlugin { digest } => Reply::PluginRead(handler.read_plugin(caller, digest).await.map(PluginBinary)),
     };
     (reply, Vec::new())
 }

@@ -74,6 +74,8 @@ fn calls() {
     check(&Call::Fetch(fetch), "010901f4030180804001aa*160608c801b40101e80701aa*1606");
     check(&Call::ReplicaStates { partitions: vec![partition()] }, "0201aa*1606");
     check(&Call::Probe { broker: 2 }, "0304");
+    check(&Call::StorePlugin { digest: [0xaa; 32], wasm: vec![1, 2] }, "04aa*16aa*16020102");
+    check(&Call::ReadPlugin { digest: [0xaa; 32] }, "05aa*16aa*16");
 }
 
 #[test]
@@ -131,6 +133,10 @@ fn replies() {
         check(&Reply::Probed(probed), &format!("03{number:02x}"));
     }
     check(&Reply::Error(CallRefused::Malformed("x".to_owned())), "04000178");
+    check(&Reply::PluginStored(Ok(())), "0500");
+    check(&Reply::PluginStored(Err(PluginFailed::Missing)), "050100");
+    check(&Reply::PluginRead(Err(PluginFailed::Failed("x".to_owned()))), "0601010178");
+    check(&Reply::PluginRead(Ok(PluginBinary(vec![1, 2]))), "0600020102");
 }
 
 #[test]

@@ -18,6 +18,10 @@ async fn every_call_has_its_answer() {
         Ok(Reply::ReplicaStates(states)) => assert_eq!((states[0].index, states[0].log_end), (4, 10)),
         other => panic!("{other:?}"),
     }
+    let stored = one.peers.call(2, Call::StorePlugin { digest: [0; 32], wasm: vec![1; 300] }, PATIENCE).await;
+    assert_eq!(stored, Ok(Reply::PluginStored(Err(PluginFailed::Failed("300 bytes".to_owned())))));
+    let read = one.peers.call(2, Call::ReadPlugin { digest: [9; 32] }, PATIENCE).await;
+    assert_eq!(read, Ok(Reply::PluginRead(Ok(messages::PluginBinary(vec![9; 32])))));
     let asked = one.peers.call(2, Call::Probe { broker: 1 }, PATIENCE).await;
     assert_eq!(asked, Ok(Reply::Probed(Probed::Alive)));
     let large = vec![5; 900_000];

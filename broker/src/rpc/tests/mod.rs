@@ -264,6 +264,14 @@ impl Handler for Toy {
         };
         partitions.into_iter().map(state).collect()
     }
+
+    async fn store_plugin(&self, _from: &Caller, digest: [u8; 32], wasm: Vec<u8>) -> Result<(), PluginFailed> {
+        if digest[0] == 0 { Err(PluginFailed::Failed(format!("{} bytes", wasm.len()))) } else { Ok(()) }
+    }
+
+    async fn read_plugin(&self, _from: &Caller, digest: [u8; 32]) -> Result<Vec<u8>, PluginFailed> {
+        if digest[0] == 0 { Err(PluginFailed::Missing) } else { Ok(digest.to_vec()) }
+    }
 }
 
 fn fetch_of(sizes: &[u32]) -> ReplicaFetch {
