@@ -1,6 +1,6 @@
 //! `sluice broker`: one broker of a cluster that ZooKeeper coordinates.
 
-use std::{future::pending, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let config = BrokerConfig::load(arguments.config.as_deref(), environment(), &arguments.set)?;
     let zookeeper = zookeeper(&config)?;
     logging::start(arguments.log_format, logging::SERVING)?;
-    serve(config, Arc::new(zookeeper), async |_| pending().await)
+    serve(config, Arc::new(zookeeper))
 }
 
 fn zookeeper(config: &BrokerConfig) -> Result<ZooKeeper, CliError> {

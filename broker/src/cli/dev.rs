@@ -1,12 +1,11 @@
-//! `sluice dev`: a broker on its own, for developing against. It keeps its cluster in its data folder instead of in
-//! ZooKeeper, makes its certificates on the first start, and writes what clients need to get in: settings to paste, and a
-//! profile for this command.
+//! `sluice dev`: a broker on its own, or several in one process, for developing against. The cluster is kept in the data folder
+//! instead of in ZooKeeper, certificates are made on the first start, and what clients need to get in is written: settings to
+//! paste, and a profile for this command.
 
 use std::{
     fs,
     future::pending,
     path::{Path, PathBuf},
-    sync::Arc,
     time::SystemTime,
 };
 
@@ -18,13 +17,13 @@ use super::{
     logging::{self, LogFormat},
     output::say,
     profile::{self, Profile},
-    serve::serve,
+    serve::serve_cluster,
 };
 use crate::{
-    broker::Broker,
     config::{BrokerConfig, Entry, Origin, from_environment, from_flags},
     coordination::LocalStore,
     dev::certs::{self, Certificates},
+    dev::cluster::Cluster,
 };
 
 #[derive(Debug, Args)]
@@ -32,19 +31,25 @@ pub(super) struct Arguments {
     /// The folder that everything is kept in.
     #[arg(short, long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// The port for Kafka clients; 0: any free port.
+    /// How many brokers run, all in this process.
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=BROKERS_MAX))]
+    brokers: u16,
+    /// The port for Kafka clients, of the first broker; each further one has the next. 0: any free ports.
     #[arg(short, long, value_name = "PORT", default_value_t = 9093)]
     port: u16,
-    /// The port of the admin API; 0: any free port.
+    /// The port of the admin API, of the first broker; each further one has the next. 0: any free ports.
     #[arg(long, value_name = "PORT", default_value_t = 9643)]
     admin_port: u16,
-    /// Set a setting of the broker. Can be given several times.
+    /// Set a setting of the brokers. Can be given several times.
     #[arg(short, long, value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// How the log is written; text on a terminal and JSON otherwise.
     #[arg(long, value_enum, env = "SLUICE_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 }
+
+/// Brokers in one process at most: each has threads, files and caches as if it were alone.
+const BROKERS_MAX: i64 = 16;
 
 /// What settings of this command's own are said to come from.
 const ORIGIN: Origin = Origin::Command("sluice dev");
@@ -60,14 +65,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut set = from_environment(environment());
     set.extend(from_flags(&arguments.set).map_err(crate::config::ConfigError::from)?);
     let ports = Ports { kafka: arguments.port, admin: arguments.admin_port };
-    let (config, store, certificates) = prepare(&data, ports, set)?;
-    serve(config, Arc::new(store), async |broker| {
-        introduce(broker, &data, &certificates)?;
+    let prepared = prepare(&data, arguments.brokers, ports, &set)?;
+    serve_cluster(prepared.configs, &prepared.store, async |cluster| {
+        introduce(cluster, &data, &prepared.certificates)?;
         pending().await
     })
 }
 
-/// The ports of a broker on its own.
+/// Brokers ready to start, in one folder.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) configs: Vec<BrokerConfig>,
+    pub(super) store: LocalStore,
+    pub(super) certificates: Certificates,
+}
+
+/// The ports of the first broker.
+#[derive(Clone, Copy)]
 pub(super) struct Ports {
     kafka: u16,
     admin: u16,
@@ -78,34 +92,75 @@ impl Ports {
     pub(super) const ANY: Self = Self { kafka: 0, admin: 0 };
 }
 
-/// A broker's configuration, coordination and certificates in one folder. `set` goes over what they bring.
-pub(super) fn prepare(
-    data: &Path,
-    ports: Ports,
-    set: Vec<Entry>,
-) -> Result<(BrokerConfig, LocalStore, Certificates), CliError> {
+impl Ports {
+    /// Those of a broker, from 1.
+    fn of(self, number: u16) -> Option<Self> {
+        let port = |first: u16| if first == 0 { Some(0) } else { first.checked_add(number - 1) };
+        Some(Self { kafka: port(self.kafka)?, admin: port(self.admin)? })
+    }
+}
+
+/// Configurations, coordination and certificates of so many brokers in one folder. `set` goes over what they bring.
+pub(super) fn prepare(data: &Path, brokers: u16, ports: Ports, set: &[Entry]) -> Result<Prepared, CliError> {
+    if let Some(own) = set.iter().find(|entry| brokers > 1 && OF_EACH.contains(&entry.name.as_str())) {
+        return Err(CliError::usage(format!(
+            "{} sets `{}` for all brokers, and each has its own",
+            own.origin, own.name
+        )));
+    }
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let certificates = certs::ensure(&data.join("tls"), &host_name, 1, SystemTime::now())
+    let certificates = certs::ensure(&data.join("tls"), &host_name, brokers.into(), SystemTime::now())
         .map_err(|cause| CliError::failed(format!("certificates: {cause}")))?;
-    let file = |path: &Path| path.display().to_string();
-    let own = [
-        ("listeners", format!("SSL://127.0.0.1:{}", ports.kafka)),
-        ("log.dirs", file(&data.join("log"))),
-        ("ssl.keystore.location", file(&certificates.brokers[0])),
-        ("ssl.truststore.location", file(&certificates.ca)),
-        ("ssl.client.auth", "required".to_owned()),
-        ("sluice.admin.listener", format!("https://127.0.0.1:{}", ports.admin)),
-    ];
-    let mut entries: Vec<Entry> =
-        own.into_iter().map(|(name, value)| Entry { name: name.to_owned(), value, origin: ORIGIN }).collect();
-    entries.extend(set);
-    let config = BrokerConfig::from_entries(entries)?;
+    let mut configs = Vec::new();
+    for (number, keystore) in (1..=brokers).zip(&certificates.brokers) {
+        let own = own_settings(data, number, brokers, ports, keystore, &certificates.ca)?;
+        let entries = own.into_iter().map(|(name, value)| Entry { name: name.to_owned(), value, origin: ORIGIN });
+        configs.push(BrokerConfig::from_entries(entries.chain(set.iter().cloned()))?);
+    }
     let store = LocalStore::open(&data.join("cluster")).map_err(|cause| {
         CliError::failed(cause.to_string())
             .hint("another `sluice dev` may run on this folder; --data FOLDER names another")
     })?;
-    Ok((config, store, certificates))
+    Ok(Prepared { configs, store, certificates })
 }
+
+/// Settings that no two brokers have in common.
+const OF_EACH: [&str; 6] =
+    ["broker.id", "listeners", "log.dirs", "log.dir", "ssl.keystore.location", "sluice.admin.listener"];
+
+/// What a broker of these is set to.
+fn own_settings(
+    data: &Path,
+    number: u16,
+    brokers: u16,
+    ports: Ports,
+    keystore: &Path,
+    ca: &Path,
+) -> Result<Vec<(&'static str, String)>, CliError> {
+    let ports = ports.of(number).ok_or_else(|| CliError::usage(format!("there is no port for broker {number}")))?;
+    let file = |path: &Path| path.display().to_string();
+    // The first broker keeps its folder when others join it.
+    let log = if number == 1 { "log".to_owned() } else { format!("log-{number}") };
+    let mut settings = vec![
+        ("broker.id", number.to_string()),
+        ("listeners", format!("SSL://127.0.0.1:{}", ports.kafka)),
+        ("log.dirs", file(&data.join(log))),
+        ("ssl.keystore.location", file(keystore)),
+        ("ssl.truststore.location", file(ca)),
+        ("ssl.client.auth", "required".to_owned()),
+        ("sluice.admin.listener", format!("https://127.0.0.1:{}", ports.admin)),
+    ];
+    if brokers > 1 {
+        settings[1].1.push_str(",INTERNAL://127.0.0.1:0");
+        settings.push(("default.replication.factor", brokers.min(REPLICAS).to_string()));
+        // One broker may be away.
+        settings.push(("min.insync.replicas", (brokers.min(REPLICAS) - 1).max(1).to_string()));
+    }
+    Ok(settings)
+}
+
+/// Replicas of a topic where there are brokers enough: what a cluster in production has.
+const REPLICAS: u16 = 3;
 
 /// `$XDG_DATA_HOME/sluice/dev`, by default `~/.local/share/sluice/dev`.
 fn default_folder() -> Result<PathBuf, CliError> {
@@ -119,13 +174,23 @@ fn default_folder() -> Result<PathBuf, CliError> {
     Ok(base.join("sluice/dev"))
 }
 
+/// Where clients begin: every broker that is up.
+pub(super) fn bootstrap(cluster: &Cluster) -> Vec<String> {
+    let endpoints = cluster.up().filter_map(|(_, broker)| broker.endpoints().first());
+    endpoints.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port)).collect()
+}
+
+/// The admin APIs of the brokers that are up.
+pub(super) fn admins(cluster: &Cluster) -> Vec<String> {
+    cluster.up().filter_map(|(_, broker)| Some(format!("https://{}", broker.admin_address()?))).collect()
+}
+
 /// Writes the profile and the clients' settings, and shows how to get in.
-fn introduce(broker: &Broker, data: &Path, certificates: &Certificates) -> Result<(), CliError> {
-    let Some(endpoint) = broker.endpoints().first() else { return Ok(()) };
-    let bootstrap = format!("{}:{}", endpoint.host, endpoint.port);
+fn introduce(cluster: &Cluster, data: &Path, certificates: &Certificates) -> Result<(), CliError> {
+    let bootstrap = bootstrap(cluster).join(",");
     let profile = Profile {
         bootstrap_server: Some(bootstrap.clone()),
-        admin: broker.admin_address().map(|address| format!("https://{address}")),
+        admin: admins(cluster).into_iter().next(),
         ca: Some(certificates.ca.clone()),
         cert: Some(certificates.client.clone()),
         key: Some(certificates.client.clone()),
@@ -190,6 +255,9 @@ fn introduction(bootstrap: &str, settings: &Settings, librdkafka: &Path, java: &
 }
 
 #[cfg(test)]
+mod several;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -197,15 +265,47 @@ mod tests {
     fn a_folder_is_all_that_dev_needs() {
         let folder = tempfile::tempdir().expect("a folder");
         let set = from_flags(&["num.partitions=3".to_owned()]).expect("a setting");
-        let (config, store, certificates) = prepare(folder.path(), Ports::ANY, set).expect("prepares");
+        let Prepared { configs, store, certificates } = prepare(folder.path(), 1, Ports::ANY, &set).expect("prepares");
+        let [config] = &configs[..] else { panic!("{} brokers", configs.len()) };
         assert_eq!((config.settings.num_partitions, config.admin_address.as_str()), (3, "127.0.0.1:0"));
         assert_eq!(config.log_dirs, [folder.path().join("log")]);
         assert_eq!(config.resolved.origin("listeners").to_string(), "sluice dev");
+        assert!(config.inter_broker.is_none(), "it is alone");
         assert!(certificates.client.is_file());
-        let error = prepare(folder.path(), Ports::ANY, Vec::new()).expect_err("in use").to_string();
+        let error = prepare(folder.path(), 1, Ports::ANY, &[]).expect_err("in use").to_string();
         assert!(error.contains("--data FOLDER"), "{error}");
         drop(store);
-        prepare(folder.path(), Ports::ANY, Vec::new()).expect("free again");
+        prepare(folder.path(), 1, Ports::ANY, &[]).expect("free again");
+    }
+
+    #[test]
+    fn brokers_have_nothing_of_their_own_in_common() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ports = Ports { kafka: 4000, admin: 5000 };
+        let configs = prepare(folder.path(), 3, ports, &[]).expect("prepares").configs;
+        let own = |config: &BrokerConfig| {
+            let keystore = config.settings.ssl_keystore_location.clone().expect("has one");
+            let listeners: Vec<u16> = config.net.listeners.iter().map(|listener| listener.port).collect();
+            (config.settings.broker_id, config.log_dirs.clone(), keystore, listeners, config.admin_address.clone())
+        };
+        for (number, config) in (1..).zip(&configs) {
+            let (id, log_dir, keystore, listeners, admin) = own(config);
+            assert_eq!(
+                (id, listeners, admin),
+                (number, vec![3999 + number as u16], format!("127.0.0.1:{}", 4999 + number))
+            );
+            assert!(configs.iter().filter(|other| own(other).1 == log_dir || own(other).2 == keystore).count() == 1);
+            assert!(config.inter_broker.is_some());
+            assert_eq!(
+                (config.settings.default_replication_factor, config.topics.get("min.insync.replicas")),
+                (3, Some("2"))
+            );
+        }
+        let set = from_flags(&["broker.id=7".to_owned()]).expect("a setting");
+        assert!(prepare(folder.path(), 1, Ports::ANY, &set).is_ok(), "one broker may have any number");
+        let error = prepare(folder.path(), 2, Ports::ANY, &set).expect_err("two may not have the same").to_string();
+        assert!(error.contains("`broker.id`"), "{error}");
+        assert!(prepare(folder.path(), 3, Ports { kafka: 65_534, admin: 0 }, &[]).is_err(), "there is no port 65536");
     }
 
     #[test]

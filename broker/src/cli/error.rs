@@ -15,6 +15,7 @@ use crate::{
     client::{ClientError, ClientTlsError, SPEAKS_TLS},
     config::ConfigError,
     coordination::{Halt, StartError},
+    dev::cluster::ClusterError,
     net::BindError,
 };
 
@@ -110,6 +111,15 @@ impl From<ClientTlsError> for CliError {
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self::failed(format!("the configuration does not work\n{error}")).hint("see: sluice config keys")
+    }
+}
+
+impl From<ClusterError> for CliError {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::Broker { cause, .. } => Self::from(*cause),
+            ClusterError::Runtime { .. } | ClusterError::Failed { .. } => Self::failed(with_causes(&error)),
+        }
     }
 }
 

@@ -64,11 +64,11 @@ pub(super) fn table(story: &Story, colours: bool) -> String {
             line("bytes", [(story.sent.len().to_string(), Paint::PLAIN), nothing(), nothing()]);
             out.push_str(&format!("  {:LABEL$}{}\n", "", Paint::RED.over(why, colours)));
         }
-        End::Stored { offset, stored, seen } => {
+        End::Stored { at, stored, seen } => {
             let before = &sent;
             let after = Document::new(stored);
             let shown = seen.as_ref().map(|seen| Document::new(seen));
-            line("", [heading("SENT"), heading(&format!("STORED at {offset}")), heading("SEEN in the view")]);
+            line("", [heading("SENT"), heading(&format!("STORED at {at}")), heading("SEEN in the view")]);
             for field in FIELDS {
                 let is_seen = match &shown {
                     Some(shown) => (shown.field(field).unwrap_or_default(), Paint::GREEN),
@@ -131,6 +131,7 @@ impl Document {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::demo::tally::Place;
     use bytes::Bytes;
 
     const SENT: &str = r#"{"properties":{"mag":4.7,"url":"https://earthquake.example/1","ids":",us1,","type":"earthquake","title":"M 4.7 - Fiji"}}"#;
@@ -148,10 +149,10 @@ mod tests {
     fn stored_and_seen() {
         let stored = Bytes::from_static(STORED.as_bytes());
         check(
-            End::Stored { offset: 14, seen: Some(stored.clone()), stored },
+            End::Stored { at: Place { partition: 2, offset: 14 }, seen: Some(stored.clone()), stored },
             "\
 #15  M 4.7 - Fiji
-          SENT                   STORED at 14           SEEN in the view
+          SENT                   STORED at 2:14         SEEN in the view
   type    earthquake             earthquake             earthquake
   mag     4.7                    4.7                    4.7
   ids     ,us1,                  80e6bca1               80e6bca1
@@ -165,10 +166,14 @@ mod tests {
     #[test]
     fn stored_and_not_seen() {
         check(
-            End::Stored { offset: 0, seen: None, stored: Bytes::from_static(STORED.as_bytes()) },
+            End::Stored {
+                at: Place { partition: 0, offset: 0 },
+                seen: None,
+                stored: Bytes::from_static(STORED.as_bytes()),
+            },
             "\
 #15  M 4.7 - Fiji
-          SENT                   STORED at 0            SEEN in the view
+          SENT                   STORED at 0:0          SEEN in the view
   type    earthquake             earthquake
   mag     4.7                    4.7                    not seen
   ids     ,us1,                  80e6bca1

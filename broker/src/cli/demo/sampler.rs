@@ -42,10 +42,12 @@ impl Sampler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::demo::tally::Place;
     use bytes::Bytes;
 
     fn story(kind: usize) -> Story {
-        let stored = |seen| End::Stored { offset: 0, stored: Bytes::new(), seen };
+        let at = Place { partition: 0, offset: 0 };
+        let stored = |seen| End::Stored { at, stored: Bytes::new(), seen };
         let end = match kind {
             0 => End::Refused { why: String::new() },
             1 => stored(None),

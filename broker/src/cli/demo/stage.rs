@@ -1,13 +1,16 @@
 //! What the demo sets up before the first event, through the same calls that users make: a topic, two plugins, a gate, a view.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use hyper::Method;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::Access;
-use super::stream::{TOPIC, VIEW};
+use super::stream::{PARTITIONS, TOPIC, VIEW};
 use crate::admin::shapes::{
     BindingSpec, ErrorPolicy, GateInfo, LimitsSpec, PluginPushed, PluginUseSpec, ViewInfo, ViewSpec,
 };
@@ -31,6 +34,12 @@ impl Components {
         }
     }
 }
+
+/// How long the other brokers may take to have the plugins ready: they compile them, all at once.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether they are.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The topic's limits, for a demo that is left running: some hours of events, in files that go one by one.
 const RETENTION: [(&str, &str); 2] = [("retention.bytes", "67108864"), ("segment.bytes", "16777216")];
@@ -59,11 +68,14 @@ fn chain(plugin: &str, config: Value) -> Vec<PluginUseSpec> {
 /// Sets everything up. When it returns, no event passes by the gate and the view can be read.
 pub(super) async fn set_up(components: &Components, access: &Access) -> Result<(), CliError> {
     let configs = RETENTION.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let topic = NewTopic { name: TOPIC.to_owned(), partitions: Some(1), replication_factor: Some(1), configs };
+    let topic = NewTopic { name: TOPIC.to_owned(), partitions: Some(PARTITIONS), replication_factor: None, configs };
     access.client().await?.create_topic(&topic).await?;
-    let admin = AdminClient::new(&access.admin, &access.tls)?;
+    let admins: Result<Vec<AdminClient>, CliError> =
+        access.admins.iter().map(|admin| AdminClient::new(admin, &access.tls)).collect();
+    let admins = admins?;
+    let Some(admin) = admins.first() else { return Err(CliError::failed("the demo's brokers have no admin API")) };
     // Compiling is most of the demo's start, so both are compiled at once.
-    tokio::try_join!(push(&admin, "redact", components.redact), push(&admin, "select", components.select))?;
+    tokio::try_join!(push(admin, "redact", components.redact), push(admin, "select", components.select))?;
     let gate = BindingSpec {
         chain: chain("redact", gate_config()),
         on_error: ErrorPolicy::Fail,
@@ -78,7 +90,30 @@ pub(super) async fn set_up(components: &Components, access: &Access) -> Result<(
         limits: LimitsSpec::default(),
     };
     let _: ViewInfo = admin.call(Method::PUT, &format!("/v1/views/{VIEW}"), Body::json(&view)?).await?;
+    try_join_all(admins.iter().map(ready)).await?;
     Ok(())
+}
+
+/// Waits until a broker has the gate and the view, with their plugins: it learns of them a moment after it was asked for.
+async fn ready(admin: &AdminClient) -> Result<(), CliError> {
+    let give_up = Instant::now() + READY_WITHIN;
+    loop {
+        let not_ready = match not_ready(admin).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(why)) => CliError::failed(format!("a broker's plugins are not ready: {why}")),
+            Err(error) => error,
+        };
+        if Instant::now() >= give_up {
+            return Err(not_ready);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn not_ready(admin: &AdminClient) -> Result<Option<String>, CliError> {
+    let gate: GateInfo = admin.call(Method::GET, &format!("/v1/topics/{TOPIC}/gate"), Body::Empty).await?;
+    let view: ViewInfo = admin.call(Method::GET, &format!("/v1/views/{VIEW}"), Body::Empty).await?;
+    Ok(gate.binding.not_ready.or(view.binding.not_ready))
 }
 
 async fn push(admin: &AdminClient, name: &str, component: &'static [u8]) -> Result<PluginPushed, CliError> {
@@ -90,7 +125,7 @@ async fn push(admin: &AdminClient, name: &str, component: &'static [u8]) -> Resu
 pub(super) fn introduction(folder: &Path, settings: &Settings) -> Result<String, CliError> {
     let (librdkafka, _java) = settings.write(folder)?;
     Ok(format!(
-        "\n  Earthquakes of one week (USGS) are written to `{TOPIC}`, one at a time, over TLS.\n\n  \
+        "\n  Earthquakes of one week (USGS) are written to `{TOPIC}`, one at a time, over TLS, to three brokers.\n\n  \
          gate  `redact` on `{TOPIC}`: refuses what is not an earthquake, removes url and detail, hashes ids\n  \
          view  `select` as `{VIEW}`: shows magnitudes of 4.5 and above\n\n  \
          Look for yourself, from another terminal:\n\n    \
@@ -98,7 +133,7 @@ pub(super) fn introduction(folder: &Path, settings: &Settings) -> Result<String,
          kcat -F {file} -C -t {VIEW}\n    \
          echo '{{\"properties\":{{\"type\":\"explosion\"}}}}' | kcat -F {file} -P -t {TOPIC}\n\n  \
          The file has what any client needs:\n\n{settings}\n  \
-         Ctrl-C ends the broker and removes its data.\n",
+         Ctrl-C ends the brokers and removes their data.\n",
         file = librdkafka.display(),
         settings = settings.librdkafka.lines().map(|line| format!("    {line}\n")).collect::<String>(),
     ))

@@ -1,4 +1,5 @@
-//! The demo's three clients: one writes events, two read what became of them. Each tells what it finds and decides nothing.
+//! The demo's clients: one writes events, two read what became of them, one looks how the cluster is. Each tells what it finds
+//! and decides nothing.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -10,6 +11,8 @@ use sluice_protocol::records::Compression;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::health::Health;
+use super::tally::Place;
 use crate::cli::error::CliError;
 use crate::client::{Client, ClientError, Consumed, Consumer, NewRecord, Producer, Start};
 
@@ -19,11 +22,14 @@ pub(super) const TOPIC: &str = "earthquakes";
 /// Where the strong ones are seen.
 pub(super) const VIEW: &str = "earthquakes.strong";
 
-/// The topic has one partition, so that all is seen in the order in which it was sent.
-const PARTITION: i32 = 0;
+/// One partition for each broker to lead.
+pub(super) const PARTITIONS: i32 = 3;
 
 /// One week of real events, one a line; `examples/README.md` says from where.
 const EVENTS: &str = include_str!("../../../../examples/earthquakes.jsonl");
+
+/// How often it is looked how the cluster is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Something that one of the clients found.
 #[derive(Debug)]
@@ -41,16 +47,19 @@ pub(super) enum Fact {
     Stored(Read),
     /// The view's reader got further.
     Seen(Read),
+    /// How the cluster is.
+    Health(Health),
+    /// A broker was killed.
+    Killed(i32),
+    /// The broker that was killed is back.
+    Back,
 }
 
 /// What the broker answered to one event.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// It is in the log.
-    Stored {
-        /// Where.
-        offset: i64,
-    },
+    Stored(Place),
     /// The gate refused it.
     Refused {
         /// What it told the producer.
@@ -63,8 +72,8 @@ pub(super) enum Outcome {
 pub(super) struct Read {
     /// The records.
     pub(super) records: Vec<Consumed>,
-    /// The offset before which everything has been read.
-    pub(super) position: i64,
+    /// Of each partition, the offset before which everything has been read.
+    pub(super) positions: Vec<(i32, i64)>,
 }
 
 /// Sends events, over and over, each as a batch of its own: a gate refuses a batch for one record of it.
@@ -81,7 +90,7 @@ pub(super) async fn send(
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     let count = count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
-    for event in EVENTS.lines().cycle().take(count) {
+    for (event, partition) in EVENTS.lines().cycle().zip((0..PARTITIONS).cycle()).take(count) {
         if let Some(pace) = &mut pace {
             pace.tick().await;
         }
@@ -90,8 +99,8 @@ pub(super) async fn send(
             timestamp: now_ms(),
             ..NewRecord::default()
         };
-        let outcome = match producer.send(&mut client, &mut topic, PARTITION, &[record]).await {
-            Ok(stored) => Outcome::Stored { offset: stored.base_offset },
+        let outcome = match producer.send(&mut client, &mut topic, partition, &[record]).await {
+            Ok(stored) => Outcome::Stored(Place { partition, offset: stored.base_offset }),
             Err(error) => Outcome::Refused { why: refusal(error)? },
         };
         tell(&facts, Fact::Sent { event, outcome }).await;
@@ -120,16 +129,32 @@ pub(super) async fn read(
     facts: mpsc::Sender<Fact>,
 ) -> Result<Infallible, CliError> {
     let topic = client.topic(name).await?;
-    let mut consumer = Consumer::new(&mut client, topic, &[PARTITION], Start::Beginning).await?;
+    let mut consumer = Consumer::new(&mut client, topic, &[], Start::Beginning).await?;
     loop {
         let records = consumer.poll(&mut client).await?;
-        let position = consumer.position(PARTITION).unwrap_or(0);
-        tell(&facts, fact(Read { records, position })).await;
+        let position = |partition| Some((partition, consumer.position(partition)?));
+        let positions = (0..PARTITIONS).filter_map(position).collect();
+        tell(&facts, fact(Read { records, positions })).await;
+    }
+}
+
+/// Looks how the cluster is, and never ends.
+pub(super) async fn watch(mut client: Client, facts: mpsc::Sender<Fact>) -> Result<Infallible, CliError> {
+    let mut tick = interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match client.metadata(None, false).await {
+            Ok(metadata) => tell(&facts, Fact::Health(Health::of(&metadata))).await,
+            // Whoever was asked is going; the next look asks another.
+            Err(error) if error.is_retriable() => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
 /// Hands a fact over. Once nobody listens the show is over, and whoever waits here is about to be dropped.
-async fn tell(facts: &mpsc::Sender<Fact>, fact: Fact) {
+pub(super) async fn tell(facts: &mpsc::Sender<Fact>, fact: Fact) {
     if facts.send(fact).await.is_err() {
         pending::<()>().await;
     }

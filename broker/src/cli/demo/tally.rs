@@ -1,11 +1,12 @@
 //! What came of each event, put together from what three clients tell in whatever order. Knows no clock and no socket.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::stream::{Fact, Outcome, Read};
+use super::stream::{Outcome, Read};
 use crate::cli::error::CliError;
 
 /// How many events came how far.
@@ -43,12 +44,25 @@ pub(super) enum End {
     /// The topic has it.
     Stored {
         /// Where.
-        offset: i64,
+        at: Place,
         /// As it was read back.
         stored: Bytes,
         /// As the view shows it, if it does.
         seen: Option<Bytes>,
     },
+}
+
+/// Where a record is in the topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.partition, self.offset)
+    }
 }
 
 /// Puts facts together.
@@ -57,6 +71,12 @@ pub(super) struct Tally {
     counts: Counts,
     acknowledged: u64,
     all_sent: bool,
+    lanes: BTreeMap<i32, Lane>,
+}
+
+/// One partition's events.
+#[derive(Debug, Default)]
+struct Lane {
     /// The offset after the last acknowledged event.
     end: i64,
     stored_to: i64,
@@ -72,41 +92,58 @@ impl Tally {
         &self.counts
     }
 
-    /// Takes a fact in and gives the stories that it completes.
-    pub(super) fn take(&mut self, fact: Fact) -> Vec<Story> {
-        match fact {
-            Fact::Sent { event, outcome } => {
-                self.counts.sent += 1;
-                match outcome {
-                    Outcome::Refused { why } => {
-                        self.counts.refused += 1;
-                        return vec![Story { number: self.counts.sent, sent: event, end: End::Refused { why } }];
-                    }
-                    Outcome::Stored { offset } => {
-                        self.acknowledged += 1;
-                        self.end = offset + 1;
-                        self.waiting.insert(offset, (self.counts.sent, event));
-                    }
-                }
+    /// Takes in what came of an event that was sent, and gives the stories that it completes.
+    pub(super) fn sent(&mut self, event: &'static str, outcome: Outcome) -> Vec<Story> {
+        self.counts.sent += 1;
+        match outcome {
+            Outcome::Refused { why } => {
+                self.counts.refused += 1;
+                vec![Story { number: self.counts.sent, sent: event, end: End::Refused { why } }]
             }
-            Fact::AllSent => self.all_sent = true,
-            Fact::Stored(read) => {
-                self.counts.stored += count(&read);
-                self.stored_to = read.position;
-                self.stored.extend(values(read));
+            Outcome::Stored(Place { partition, offset }) => {
+                self.acknowledged += 1;
+                let lane = self.lanes.entry(partition).or_default();
+                lane.end = offset + 1;
+                lane.waiting.insert(offset, (self.counts.sent, event));
+                self.completed()
             }
-            Fact::Seen(read) => {
-                self.counts.seen_in_view += count(&read);
-                self.seen_to = read.position;
-                self.seen.extend(values(read));
-            }
+        }
+    }
+
+    /// Nothing more is sent.
+    pub(super) const fn all_sent(&mut self) {
+        self.all_sent = true;
+    }
+
+    /// Takes in what the topic's reader read.
+    pub(super) fn stored(&mut self, read: Read) -> Vec<Story> {
+        self.counts.stored += read.records.len() as u64;
+        for (partition, position) in read.positions {
+            self.lanes.entry(partition).or_default().stored_to = position;
+        }
+        for record in read.records {
+            let lane = self.lanes.entry(record.partition).or_default();
+            lane.stored.insert(record.offset, record.value.unwrap_or_default());
+        }
+        self.completed()
+    }
+
+    /// Takes in what the view's reader read.
+    pub(super) fn seen(&mut self, read: Read) -> Vec<Story> {
+        self.counts.seen_in_view += read.records.len() as u64;
+        for (partition, position) in read.positions {
+            self.lanes.entry(partition).or_default().seen_to = position;
+        }
+        for record in read.records {
+            let lane = self.lanes.entry(record.partition).or_default();
+            lane.seen.insert(record.offset, record.value.unwrap_or_default());
         }
         self.completed()
     }
 
     /// Whether all events were sent and both readers have passed the last that was acknowledged.
     pub(super) fn is_complete(&self) -> bool {
-        self.all_sent && self.stored_to.min(self.seen_to) >= self.end
+        self.all_sent && self.lanes.values().all(|lane| lane.read_to() >= lane.end)
     }
 
     /// Holds what was read back against what was acknowledged.
@@ -119,7 +156,21 @@ impl Tally {
     }
 
     fn completed(&mut self) -> Vec<Story> {
-        let read_to = self.stored_to.min(self.seen_to);
+        let mut stories: Vec<Story> =
+            self.lanes.iter_mut().flat_map(|(&partition, lane)| lane.completed(partition)).collect();
+        stories.sort_by_key(|story| story.number);
+        stories
+    }
+}
+
+impl Lane {
+    /// The offset that both readers have passed.
+    fn read_to(&self) -> i64 {
+        self.stored_to.min(self.seen_to)
+    }
+
+    fn completed(&mut self, partition: i32) -> Vec<Story> {
+        let read_to = self.read_to();
         let mut stories = Vec::new();
         while let Some(entry) = self.waiting.first_entry()
             && *entry.key() < read_to
@@ -128,7 +179,11 @@ impl Tally {
             // Without a value there is nothing to show; that it is missing comes out in `checked`.
             if let Some(stored) = self.stored.remove(&offset) {
                 let seen = self.seen.remove(&offset);
-                stories.push(Story { number, sent, end: End::Stored { offset, stored, seen } });
+                stories.push(Story {
+                    number,
+                    sent,
+                    end: End::Stored { at: Place { partition, offset }, stored, seen },
+                });
             }
         }
         // What others wrote has no story, and neither has what was told of already.
@@ -139,97 +194,114 @@ impl Tally {
     }
 }
 
-fn count(read: &Read) -> u64 {
-    read.records.len() as u64
-}
-
-fn values(read: Read) -> impl Iterator<Item = (i64, Bytes)> {
-    read.records.into_iter().map(|record| (record.offset, record.value.unwrap_or_default()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::client::Consumed;
 
-    fn stored_at(offset: i64) -> Fact {
-        Fact::Sent { event: "sent", outcome: Outcome::Stored { offset } }
+    /// A client's word.
+    #[derive(Clone)]
+    enum Told {
+        Sent(i32, i64),
+        Stored(Vec<(i32, i64)>, Vec<(i32, i64)>),
+        Seen(Vec<(i32, i64)>, Vec<(i32, i64)>),
     }
 
-    fn read(offsets: &[i64], position: i64) -> Read {
-        let record = |&offset: &i64| Consumed {
-            partition: 0,
+    fn value(partition: i32, offset: i64) -> Bytes {
+        Bytes::from(format!("value {partition}:{offset}"))
+    }
+
+    fn read(places: Vec<(i32, i64)>, positions: Vec<(i32, i64)>) -> Read {
+        let record = |(partition, offset)| Consumed {
+            partition,
             offset,
             timestamp: 0,
             key: None,
-            value: Some(Bytes::from(format!("value {offset}"))),
+            value: Some(value(partition, offset)),
             headers: Vec::new(),
         };
-        Read { records: offsets.iter().map(record).collect(), position }
+        Read { records: places.into_iter().map(record).collect(), positions }
     }
 
-    fn story(number: u64, offset: i64, seen: bool) -> Story {
-        let value = Bytes::from(format!("value {offset}"));
-        let seen = seen.then(|| value.clone());
-        Story { number, sent: "sent", end: End::Stored { offset, stored: value, seen } }
+    fn take(tally: &mut Tally, told: Told) -> Vec<Story> {
+        match told {
+            Told::Sent(partition, offset) => tally.sent("sent", Outcome::Stored(Place { partition, offset })),
+            Told::Stored(places, positions) => tally.stored(read(places, positions)),
+            Told::Seen(places, positions) => tally.seen(read(places, positions)),
+        }
+    }
+
+    fn story(number: u64, partition: i32, offset: i64, seen: bool) -> Story {
+        let stored = value(partition, offset);
+        let seen = seen.then(|| stored.clone());
+        Story { number, sent: "sent", end: End::Stored { at: Place { partition, offset }, stored, seen } }
     }
 
     #[test]
     fn a_story_is_told_once_all_three_clients_have_passed_it() {
-        let facts = || {
-            [
-                vec![stored_at(0), stored_at(1)],
-                vec![Fact::Stored(read(&[0, 1], 2))],
-                vec![Fact::Seen(read(&[], 1)), Fact::Seen(read(&[1], 2))],
-            ]
-        };
+        let clients = [
+            vec![Told::Sent(0, 0), Told::Sent(0, 1), Told::Sent(2, 0)],
+            vec![Told::Stored(vec![(0, 0), (2, 0), (0, 1)], vec![(0, 2), (2, 1)])],
+            vec![Told::Seen(vec![], vec![(0, 1)]), Told::Seen(vec![(0, 1)], vec![(0, 2), (2, 1)])],
+        ];
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-            let mut facts = facts();
             let mut tally = Tally::default();
-            let told: Vec<Story> = order
-                .into_iter()
-                .flat_map(|client| std::mem::take(&mut facts[client]))
-                .flat_map(|fact| tally.take(fact))
-                .collect();
-            assert_eq!(told, [story(1, 0, false), story(2, 1, true)], "{order:?}");
-            let counts = Counts { sent: 2, stored: 2, refused: 0, seen_in_view: 1 };
+            let words = order.into_iter().flat_map(|client| clients[client].clone());
+            let mut told: Vec<Story> = words.flat_map(|word| take(&mut tally, word)).collect();
+            told.sort_by_key(|story| story.number);
+            let expected = [story(1, 0, 0, false), story(2, 0, 1, true), story(3, 2, 0, false)];
+            assert_eq!(told, expected, "{order:?}");
+            let counts = Counts { sent: 3, stored: 3, refused: 0, seen_in_view: 1 };
             assert_eq!(*tally.counts(), counts, "{order:?}");
             assert!(!tally.is_complete(), "more may be sent");
-            assert!(tally.take(Fact::AllSent).is_empty() && tally.is_complete());
+            tally.all_sent();
+            assert!(tally.is_complete());
             tally.checked().expect("all is there");
         }
     }
 
     #[test]
+    fn a_partition_that_stands_still_holds_up_no_other() {
+        let mut tally = Tally::default();
+        take(&mut tally, Told::Sent(0, 0));
+        take(&mut tally, Told::Sent(1, 0));
+        take(&mut tally, Told::Stored(vec![(1, 0)], vec![(0, 0), (1, 1)]));
+        assert_eq!(take(&mut tally, Told::Seen(vec![], vec![(0, 0), (1, 1)])), [story(2, 1, 0, false)]);
+        tally.all_sent();
+        assert!(!tally.is_complete(), "0:0 has not been read");
+    }
+
+    #[test]
     fn a_refusal_is_told_at_once() {
         let mut tally = Tally::default();
-        let outcome = Outcome::Refused { why: "no".to_owned() };
-        let told = tally.take(Fact::Sent { event: "blast", outcome });
+        let told = tally.sent("blast", Outcome::Refused { why: "no".to_owned() });
         assert_eq!(told, [Story { number: 1, sent: "blast", end: End::Refused { why: "no".to_owned() } }]);
-        tally.take(Fact::AllSent);
+        tally.all_sent();
         assert!(tally.is_complete(), "nothing was stored, so there is nothing to wait for");
     }
 
     #[test]
     fn what_others_write_is_counted_and_not_kept() {
         let mut tally = Tally::default();
-        tally.take(stored_at(0));
-        tally.take(Fact::Stored(read(&[0, 1, 2], 3)));
-        tally.take(Fact::Seen(read(&[0, 1, 2], 3)));
-        tally.take(stored_at(3));
-        tally.take(Fact::Stored(read(&[3], 4)));
-        assert_eq!(tally.take(Fact::Seen(read(&[3], 4))), [story(2, 3, true)]);
-        assert_eq!((tally.stored.len(), tally.seen.len(), tally.waiting.len()), (0, 0, 0));
+        take(&mut tally, Told::Sent(0, 0));
+        let all = vec![(0, 0), (0, 1), (0, 2)];
+        take(&mut tally, Told::Stored(all.clone(), vec![(0, 3)]));
+        take(&mut tally, Told::Seen(all, vec![(0, 3)]));
+        take(&mut tally, Told::Sent(0, 3));
+        take(&mut tally, Told::Stored(vec![(0, 3)], vec![(0, 4)]));
+        assert_eq!(take(&mut tally, Told::Seen(vec![(0, 3)], vec![(0, 4)])), [story(2, 0, 3, true)]);
+        let lane = &tally.lanes[&0];
+        assert_eq!((lane.stored.len(), lane.seen.len(), lane.waiting.len()), (0, 0, 0));
         assert_eq!(tally.counts().stored, 4);
     }
 
     #[test]
     fn what_was_acknowledged_and_is_not_there_fails_the_demo() {
         let mut tally = Tally::default();
-        tally.take(stored_at(0));
-        tally.take(Fact::AllSent);
-        tally.take(Fact::Stored(read(&[], 1)));
-        tally.take(Fact::Seen(read(&[], 1)));
+        take(&mut tally, Told::Sent(0, 0));
+        tally.all_sent();
+        take(&mut tally, Told::Stored(vec![], vec![(0, 1)]));
+        take(&mut tally, Told::Seen(vec![], vec![(0, 1)]));
         assert!(tally.is_complete());
         let error = tally.checked().expect_err("one is missing").to_string();
         assert_eq!(error, "error: 1 events were acknowledged, and 0 were read back\n");
