@@ -148,7 +148,7 @@ pub enum Halt {
         /// What is wrong with it.
         why: String,
     },
-    /// A broker with this id and another data folder is there.
+    /// A broker with this id is there, with another data folder or a copy of this one.
     #[error("broker.id {id} is in use: a broker with another data folder is registered with it")]
     IdInUse {
         /// The id.

@@ -144,7 +144,8 @@ pub(super) async fn clear_leftovers(session: &dyn Session, id: i32, uuid: Uuid) 
 }
 
 /// Says that this broker is there. Gives the epoch of its life: the same again while the session has its node, unless that life
-/// is `over`.
+/// is `over`. A node in its place that this session did not make is replaced if it is an earlier life's; after a life of this
+/// very session it is no earlier one's, but that of a copy of our data folder.
 pub(super) async fn be_present(
     session: &dyn Session,
     presence: &Presence,
@@ -159,7 +160,8 @@ pub(super) async fn be_present(
             if is_ours(node, session) && Some(node.created) != over {
                 return Ok(node.created);
             }
-            if decode(node)?.uuid() != presence.uuid() {
+            let is_copy = over.is_some() && !is_ours(node, session);
+            if is_copy || decode(node)?.uuid() != presence.uuid() {
                 return Err(TakeError::SameId { id: presence.id });
             }
             changes.push(Change::Delete { path: path.clone(), version: node.version });

@@ -157,6 +157,10 @@ impl Broker {
         self.stands("it serves", |standing| matches!(standing, Standing::Serving { .. })).await;
     }
 
+    pub(crate) fn id(&self) -> i32 {
+        self.id
+    }
+
     /// The epoch of its present life.
     pub(crate) fn epoch(&self) -> i64 {
         self.metadata.broker_epoch().expect("it serves")

@@ -3,7 +3,8 @@
 //!
 //! In reading order: `ground` (where a case runs), `proxy` (what stands between a client and ZooKeeper), `promises` (the suite),
 //! `broker` (one that serves), `switchboard` (how brokers reach each other), `clusters` (cases with one broker, on both services),
-//! `members` (with several), `compaction` (the log replaced by snapshots), `outages` (ZooKeeper only).
+//! `members` (with several), `compaction` (the log replaced by snapshots), `outages` and `scale` (ZooKeeper
+//! only).
 #![forbid(unsafe_code)]
 
 mod broker;
@@ -14,6 +15,7 @@ mod members;
 mod outages;
 mod promises;
 mod proxy;
+mod scale;
 mod switchboard;
 
 use std::time::Duration;

@@ -33,6 +33,7 @@ const CASES: &[(&str, Case)] = &[
     ("a-replaced-data-folder-waits-for-the-session-of-the-old-one", |ground| replaced_folder(ground).boxed()),
     ("leaders-go-back-by-themselves", |ground| leaders_return(ground).boxed()),
     ("what-a-life-left-behind-is-cleared-before-the-next-has-opened-its-logs", |ground| leftovers(ground).boxed()),
+    ("of-two-copies-of-a-data-folder-one-gives-up", |ground| copies(ground).boxed()),
     ("a-log-that-goes-back-halts-everyone", |ground| goes_back(ground).boxed()),
     ("what-is-not-to-be-forwarded-is-refused", |ground| not_forwarded(ground).boxed()),
 ];
@@ -391,6 +392,21 @@ async fn leftovers(ground: Ground) {
         let broker = settings.start().await;
         cluster.members.push(Member { client: again, settings, broker });
     }
+    cluster.stop().await;
+}
+
+async fn copies(ground: Ground) {
+    let cluster = Cluster::of(ground, 2).await;
+    let Member { settings, broker, .. } = &cluster.members[cluster.other()];
+    let client = cluster.ground.client().await;
+    let mut copy = settings.clone();
+    copy.coordinator = Arc::clone(&client.coordinator);
+    copy.folder = cluster.ground.data("copy");
+    let second = copy.start().await;
+    let halt = soon("the first notices", broker.metadata.halted()).await;
+    assert_eq!(halt, Halt::IdInUse { id: settings.identity.id });
+    second.create_topic("orders", 1).await.expect("the second goes on");
+    second.stops().await;
     cluster.stop().await;
 }
 

@@ -139,7 +139,8 @@ impl Member {
 
     fn registered(&self, image: &Image, epoch: i64) -> Registered {
         match image.broker(self.identity.id) {
-            Some(broker) if broker.epoch == epoch && broker.fenced => Registered::Fenced,
+            // Or a later life of ours is registered, which we know nothing of.
+            Some(broker) if broker.epoch > epoch || (broker.epoch == epoch && broker.fenced) => Registered::Fenced,
             Some(broker) if broker.epoch == epoch => Registered::Serving,
             _ => Registered::Not,
         }
