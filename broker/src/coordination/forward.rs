@@ -26,6 +26,10 @@ use super::pending::{Failure, Made, NotMade, Outcome, Submission};
 /// How long a change waits for a controller that takes it: the default session of a silent one, and the time of an election.
 const SUBMIT_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// How long it waits while this broker itself is in doubt: long enough for another of ZooKeeper's servers to be found, or for a new
+/// session after a pause; then whoever asks is told why nothing can be changed.
+const DOUBT_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// How soon it is tried again, if nothing is heard of the seat meanwhile.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
@@ -51,7 +55,8 @@ impl Metadata {
     /// that stops waiting loses the answer, not the change.
     pub async fn submit<C: Change>(&self, change: C) -> Result<C::Answer, SubmitError<C::Error>> {
         let change = Arc::new(change);
-        let until = Instant::now() + SUBMIT_TIME_MAX;
+        let since = Instant::now();
+        let until = since + SUBMIT_TIME_MAX;
         let mut seat = self.seat.clone();
         loop {
             let view = seat.borrow_and_update().clone();
@@ -64,9 +69,12 @@ impl Metadata {
                 Tried::Done(outcome) => return outcome,
                 Tried::Not(why) => why,
             };
-            if let Some(why) = self.why_not() {
-                return Err(SubmitError::Unavailable { why });
-            }
+            let (why, until) = match &*self.standing.borrow() {
+                Standing::Serving { .. } => (why, until),
+                Standing::Doubtful { why } => (why.clone(), until.min(since + DOUBT_TIME_MAX)),
+                Standing::Halted(halt) => (halt.to_string(), since),
+                Standing::Stopped => ("this broker is stopping".to_owned(), since),
+            };
             if Instant::now() >= until {
                 return Err(SubmitError::Unavailable { why });
             }
@@ -197,16 +205,6 @@ impl Metadata {
         let until = Instant::now() + REPLAY_TIME_MAX;
         // Late, or never because this broker ends: what was asked is true all the same.
         let _ = timeout_at(until, changed.wait_for(|entries| *entries >= next_seq)).await;
-    }
-
-    /// Why nothing can be changed from here, if that is so.
-    fn why_not(&self) -> Option<String> {
-        match &*self.standing.borrow() {
-            Standing::Serving { .. } => None,
-            Standing::Doubtful { why } => Some(why.clone()),
-            Standing::Halted(halt) => Some(halt.to_string()),
-            Standing::Stopped => Some("this broker is stopping".to_owned()),
-        }
     }
 }
 

@@ -183,6 +183,7 @@ impl Peers {
         let mut life = None;
         let mut refusals = 0;
         let mut pause = LOOK_EVERY;
+        let mut unclear: Option<String> = None;
         loop {
             let at = known.borrow_and_update().get(&broker).cloned();
             let Some(at) = at.filter(|at| at.epoch <= epoch) else {
@@ -229,7 +230,12 @@ impl Peers {
                     pause = LOOK_EVERY;
                 }
                 Err(error) => {
-                    debug!(broker, %error, "cannot tell whether the broker's process is there");
+                    // Once for each reason: who may not be a broker, say, is looked at again and again.
+                    let why = error.to_string();
+                    if unclear.as_ref() != Some(&why) {
+                        info!(broker, %why, "cannot tell whether the broker's process is there");
+                        unclear = Some(why);
+                    }
                     refusals = 0;
                 }
             }

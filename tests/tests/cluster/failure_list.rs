@@ -55,7 +55,9 @@ fn kafka_6517_a_session_that_expires_with_requests_outstanding_begins_anew() {
         cluster.set_zookeeper_link(id, Line::Stalled(Way::Both));
         // Asked of the broker that is cut off: it may say what it likes, and must not be stuck with it for good.
         let asked = cluster.try_create_topic(&format!("outstanding-{id}"), 1, 2, &[]);
-        cluster.await_topic("steady", PATIENCE, "it is fenced", |all| !all[0].isr.contains(&id));
+        // As one tells that is not cut off: what this one knows is old.
+        let other = cluster.ids().into_iter().find(|other| *other != id).expect("there are three");
+        cluster.await_topic_told_by(other, "steady", PATIENCE, |all| !all[0].isr.contains(&id));
         cluster.mend();
         cluster.await_whole("steady", HEALED);
         drop(asked);
