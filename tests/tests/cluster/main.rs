@@ -1,7 +1,7 @@
 //! A cluster as its clients and its operators see it: brokers killed, stopped, paused, cut off, added and refused.
 //!
 //! In reading order: `alone` (one broker, judged as the others are), `failover` (brokers that go away), `intruders` (brokers
-//! that must not serve), `failure_list` (what others are known by), `growth` (brokers that come),
+//! that must not serve), `failure_list` (what others are known by), `growth` (brokers that come), `operations` (what operators do),
 //! `plugins` (gates and views on whoever leads), `seat` (who decides).
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ mod failover;
 mod failure_list;
 mod growth;
 mod intruders;
+mod operations;
 mod plugins;
 mod seat;
 
