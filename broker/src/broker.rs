@@ -161,8 +161,9 @@ impl Broker {
             connect_timeout: millis(settings.socket_connection_setup_timeout_ms),
             frame_bytes_max: settings.socket_request_max_bytes,
         });
-        let mut new_ids = config.log_dirs.iter().map(|_| random_uuid()).collect::<Result<Vec<_>, _>>()?;
-        let new_id = || new_ids.pop().expect("there is one for each directory");
+        // One for each directory, and one in case of loss.
+        let mut new_ids = (0..=config.log_dirs.len()).map(|_| random_uuid()).collect::<Result<Vec<_>, _>>()?;
+        let new_id = || new_ids.pop().expect("as many as are asked for");
         let locked = slow::in_place(|| LockedLogDirs::lock(&config.log_dirs, new_id))?;
         let home = locked.home().to_owned();
         let (metadata, joined) = coordination::join(

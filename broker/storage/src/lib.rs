@@ -3,7 +3,7 @@
 //! In reading order:
 //!
 //! ```text
-//!   log_dirs ── the data folders of a broker: which has which log, which have failed
+//!   log_dirs, siblings ── the data folders of a broker: which has which log, which have failed, which are missed
 //!   log_dir ── one data folder, locked: identity, recovery points, the clean-shutdown manifest
 //!     │  flusher, durability, housekeeping ── fdatasync shared by all who wait; how far each log is durable
 //!     └─ log ── one partition: append, roll, retain, close
@@ -40,6 +40,7 @@ mod retention;
 mod rows;
 mod scan;
 mod segment;
+mod siblings;
 mod snapshots;
 pub mod testing;
 mod time_index;

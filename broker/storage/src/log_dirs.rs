@@ -22,12 +22,14 @@ use crate::log_dir::{
     DirFailed, Identity, LockedLogDir, LogDir, LogDirOptions, MarkCleanError, OpenError, Opened, Owner,
 };
 use crate::partition_dir::PartitionDir;
+use crate::siblings::Siblings;
 
 /// Log directories that are locked and not opened yet.
 #[derive(Debug)]
 pub struct LockedLogDirs {
     dirs: Vec<(LockedLogDir, Uuid)>,
     away: Vec<Away>,
+    siblings: Siblings,
 }
 
 /// A directory that could not be locked or read at the start.
@@ -74,7 +76,8 @@ pub enum PlaceError {
 impl LockedLogDirs {
     /// Locks directories on the machine's own disks, made if need be. One that does not read is away as long as another does.
     ///
-    /// `new_id` gives new directories their ids: random, and the caller's.
+    /// `new_id` gives new directories their ids, and the set one if a member was lost: random, and the caller's. It is asked at most
+    /// once for each path, and once more.
     ///
     /// # Errors
     /// [`OpenError`] of the first, if none can be used, or if one is another's.
@@ -95,12 +98,17 @@ impl LockedLogDirs {
         mut new_id: impl FnMut() -> Uuid,
     ) -> Result<Self, OpenError> {
         assert!(!paths.is_empty(), "a broker has a log directory");
-        let (mut dirs, mut away) = (Vec::new(), Vec::new());
+        let (mut dirs, mut away, mut copies) = (Vec::new(), Vec::new(), Vec::new());
         for path in paths {
-            match LockedLogDir::lock_with(path, options.clone()) {
-                Ok(dir) => {
+            let locked = LockedLogDir::lock_with(path, options.clone()).and_then(|dir| {
+                let copy = Siblings::read(&*options.disk, path);
+                Ok((dir, copy.map_err(|cause| OpenError::Io { path: path.clone(), cause })?))
+            });
+            match locked {
+                Ok((dir, copy)) => {
                     let id = dir.owner().map_or_else(&mut new_id, |owner| owner.directory_id);
                     dirs.push((dir, id));
+                    copies.extend(copy);
                 }
                 Err(why) => set_aside(&mut away, path, why)?,
             }
@@ -108,7 +116,12 @@ impl LockedLogDirs {
         if dirs.is_empty() {
             return Err(away.swap_remove(0).why);
         }
-        Ok(Self { dirs, away })
+        let known = copies.into_iter().max_by_key(|copy| copy.generation);
+        let ids = |owned: bool| -> Vec<Uuid> {
+            dirs.iter().filter(|(dir, _)| dir.owner().is_some() == owned).map(|(_, id)| *id).collect()
+        };
+        let siblings = Siblings::after(known, &ids(true), &ids(false), away.len(), new_id());
+        Ok(Self { dirs, away, siblings })
     }
 
     /// Whose they are: the first's owner that has one. That all agree shows when they are opened.
@@ -121,20 +134,16 @@ impl LockedLogDirs {
         self.dirs[0].0.path()
     }
 
-    /// Tells this set of directories from any other, one that was wiped or is away included; that of the one, if it is one.
+    /// Tells these directories from any others: another one as soon as one was wiped or is missing, the same while one is only
+    /// away, or when one was added. The id of the directory, where a broker never had but one.
     pub fn uuid(&self) -> Uuid {
-        let mut bytes = [0; 16];
-        for (_, id) in &self.dirs {
-            for (byte, of_id) in bytes.iter_mut().zip(id.0) {
-                *byte ^= of_id;
-            }
-        }
-        Uuid(bytes)
+        self.siblings.uuid
     }
 
-    /// Whether the last run ended cleanly in all of them, and none is away.
+    /// Whether the last run ended cleanly in all of them, and none is away. One that was added has nothing to be unclean.
     pub fn was_clean(&self) -> bool {
-        self.away.is_empty() && self.dirs.iter().all(|(dir, _)| dir.was_clean())
+        let owned = || self.dirs.iter().filter(|(dir, _)| dir.owner().is_some());
+        self.away.is_empty() && owned().next().is_some() && owned().all(|(dir, _)| dir.was_clean())
     }
 
     /// Opens them for their owner. `on_failure` is told of each that fails from here on.
@@ -147,13 +156,19 @@ impl LockedLogDirs {
         broker_id: i32,
         on_failure: Arc<dyn Fn(&DirFailed) + Send + Sync>,
     ) -> Result<(LogDirs, Vec<Opened>), OpenError> {
-        let Self { dirs: locked, mut away } = self;
+        let Self { dirs: locked, mut away, siblings } = self;
+        let several = siblings.members.len() > 1;
         let (mut dirs, mut all) = (Vec::new(), Vec::new());
         let mut placed: HashMap<PartitionDir, usize> = HashMap::new();
         for (dir, new_directory_id) in locked {
             let path = dir.path().to_owned();
             let identity = Identity { cluster_id: cluster_id.to_owned(), broker_id, new_directory_id };
-            let (dir, opened) = match dir.open(&identity) {
+            let opened = dir.open(&identity).and_then(|(dir, opened)| {
+                let noted = if several { siblings.write(&*dir.state().disk, &path) } else { Ok(()) };
+                noted.map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
+                Ok((dir, opened))
+            });
+            let (dir, opened) = match opened {
                 Ok(open) => open,
                 Err(why) => {
                     set_aside(&mut away, &path, why)?;

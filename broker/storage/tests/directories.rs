@@ -149,7 +149,8 @@ fn a_replica_on_a_disk_that_is_away_is_not_made_again_elsewhere() {
     let uuid = lock(&disk).expect("locked").uuid();
     disk.fail_under(&PathBuf::from("/b"), true);
     let locked = lock(&disk).expect("the others do");
-    assert!(!locked.was_clean() && locked.uuid() != uuid, "this is not what was there");
+    assert!(!locked.was_clean(), "what it is like there is not known");
+    assert_eq!(locked.uuid(), uuid, "nothing is lost, for all that is known");
     drop(locked);
     let Dirs { dirs, .. } = open(&disk);
     assert_eq!(dirs.away().iter().map(|away| away.path.clone()).collect::<Vec<_>>(), [PathBuf::from("/b")]);
@@ -162,6 +163,30 @@ fn a_replica_on_a_disk_that_is_away_is_not_made_again_elsewhere() {
     assert_eq!(lock(&disk).expect("locked").uuid(), uuid);
     let Dirs { dirs, .. } = open(&disk);
     assert_eq!(log(&dirs, 1, Replica::Known).reader().log_end_offset(), 1, "back, with what it had");
+}
+
+/// What was counted on there is gone: the broker must not pass for the one that had it.
+#[test]
+fn a_disk_that_was_wiped_makes_another_broker_and_one_that_was_added_does_not() {
+    let disk = settled();
+    let uuid = lock(&disk).expect("locked").uuid();
+    let more: Vec<PathBuf> = paths().into_iter().chain([PathBuf::from("/d")]).collect();
+    let lock_all =
+        |disk: &MemDisk, id: u8| LockedLogDirs::lock_with(&more, &options(disk), || Uuid([id; 16])).expect("locked");
+    let added = lock_all(&disk, 40);
+    assert!(added.was_clean() && added.uuid() == uuid, "added");
+    drop(added.open("cluster", 1, Arc::new(|_| {})).expect("they open"));
+    let wiped = disk.crash(Crash::PowerCut);
+    wiped.remove_dir_all(&PathBuf::from("/b")).expect("removed");
+    let locked = lock_all(&wiped, 50);
+    assert_ne!(locked.uuid(), uuid, "wiped");
+    let then = locked.uuid();
+    drop(locked.open("cluster", 1, Arc::new(|_| {})).expect("they open"));
+    assert_eq!(lock_all(&wiped.crash(Crash::PowerCut), 60).uuid(), then, "and it stays that one");
+    // Without its place in the configuration its logs are missing as well.
+    let disk = disk.crash(Crash::PowerCut);
+    let fewer = LockedLogDirs::lock_with(&paths(), &options(&disk), || Uuid([70; 16])).expect("locked");
+    assert_ne!(fewer.uuid(), uuid, "taken away");
 }
 
 #[test]
