@@ -21,6 +21,7 @@ mod leaders;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 pub(crate) mod resolve;
 
@@ -88,6 +89,7 @@ async fn dispatch(cx: &Context<'_>, key: ApiKey, header: &RequestHeader, frame: 
         ApiKey::ApiVersions => api_versions::start(answering, header, frame)?,
         ApiKey::Metadata => metadata::handle(cx, answering, read(header, frame)?).await,
         ApiKey::ListOffsets => answering.with(&list_offsets::handle(cx, answering.version, read(header, frame)?)),
+        ApiKey::OffsetForLeaderEpoch => answering.with(&offset_for_leader_epoch::handle(cx, read(header, frame)?)),
         ApiKey::CreateTopics => answering.with(&create_topics::handle(cx, read(header, frame)?).await),
         ApiKey::DeleteTopics => answering.with(&delete_topics::handle(cx, read(header, frame)?).await),
         ApiKey::DescribeConfigs => answering.with(&describe_configs::handle(cx, read(header, frame)?)),

@@ -23,7 +23,7 @@ use sluice_protocol::messages::produce::{
 use sluice_protocol::records::{Batch, BatchError, Invalid, TimestampType};
 use sluice_storage::{AppendError, Appended, Sequence, SequenceError};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::leaders::Leaders;
 use super::resolve::{NotFound, Source, Wanted};
@@ -151,6 +151,7 @@ async fn pass_and_append(
     batch: Batch,
 ) -> Result<Stored, Refusal> {
     let span_end = i64::from(batch.header.last_offset_delta) + 1;
+    let gate_by = Instant::now() + GATE_TIME_MAX;
     loop {
         let Placed { at: sequence, leader_epoch } = partition.check_sequence(&batch.header)?;
         if let Sequence::Duplicate { base_offset, log_append_time } = sequence {
@@ -160,6 +161,14 @@ async fn pass_and_append(
         let gate = if partition.is_gated() { cx.shared.plugins.gate(topic.id) } else { GateState::None };
         let (passed, _pinned, mut judged) = match gate {
             GateState::None => (Passed::NoGate, None, batch.clone()),
+            // This broker has begun to lead, or the gate was bound from another one.
+            GateState::BeingMade => match timeout_at(gate_by, cx.shared.plugins.settled()).await {
+                Ok(()) if Instant::now() < gate_by => continue,
+                Ok(()) | Err(_) => {
+                    let why = "the topic's gate is being made ready on this broker".to_owned();
+                    return Err(Refusal::new(ErrorCode::NotEnoughReplicas, why));
+                }
+            },
             GateState::NotReady(why) => return Err(Refusal::new(ErrorCode::NotEnoughReplicas, why)),
             GateState::Ready(pinned) => {
                 let gated = pinned.chain().gate(topic, partition.index(), batch.clone()).await?;
@@ -200,6 +209,10 @@ async fn pass_and_append(
         });
     }
 }
+
+/// How long a batch waits for its gate to be made ready, and with it what else its connection sends: compiling takes longer, and
+/// then its producer is told to come again.
+const GATE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// No log append time: the records carry their producer's.
 const NO_TIMESTAMP: i64 = -1;

@@ -347,7 +347,7 @@ impl Manager {
     fn give_role(&self, image: &Image, partition: &Arc<Partition>, held: Held<'_>, config: PartitionConfig) {
         let begun = self.begun.load(Ordering::Acquire);
         let registration = held.registration;
-        if begun && registration.leader == self.config.node_id && !partition.leads() && held.topic.gate.is_some() {
+        if begun && registration.leader == self.config.node_id && held.topic.gate.is_some() {
             // Its chain may not be made here yet: nothing gets in past it.
             self.marks.set(held.topic.id, image.next_seq());
         }

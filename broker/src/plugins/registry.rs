@@ -33,6 +33,8 @@ pub(crate) enum GateState {
     None,
     /// A chain, pinned.
     Ready(Pinned),
+    /// A chain is being made: see [`Registry::settled`].
+    BeingMade,
     /// A gate is bound and cannot run here, for this reason.
     NotReady(String),
 }
@@ -143,7 +145,7 @@ impl Registry {
     pub(crate) fn gate(&self, topic: Uuid) -> GateState {
         loop {
             let chain = match self.gates.load().get(&topic) {
-                None => return GateState::NotReady(BEING_SET_UP.to_owned()),
+                None => return GateState::BeingMade,
                 Some(Slot { chain: Err(why), .. }) => return GateState::NotReady(why.clone()),
                 Some(Slot { chain: Ok(chain), .. }) => Arc::clone(chain),
             };

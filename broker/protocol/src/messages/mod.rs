@@ -22,6 +22,7 @@ mod leader;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
 pub mod produce;
 
 pub use alter_partition_reassignments::{
@@ -69,6 +70,10 @@ pub use metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
 };
+pub use offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
+    OffsetForLeaderTopicResult,
+};
 pub use produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
@@ -88,6 +93,7 @@ pub const SUPPORTED: &[(ApiKey, i16, i16)] = &[
     all::<CreateTopicsRequest>(),
     all::<DeleteTopicsRequest>(),
     all::<InitProducerIdRequest>(),
+    all::<OffsetForLeaderEpochRequest>(),
     all::<DescribeConfigsRequest>(),
     all::<CreatePartitionsRequest>(),
     all::<ElectLeadersRequest>(),

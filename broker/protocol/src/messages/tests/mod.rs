@@ -37,7 +37,8 @@ macro_rules! messages {
             FetchRequest FetchResponse ListOffsetsRequest ListOffsetsResponse CreateTopicsRequest CreateTopicsResponse
             DeleteTopicsRequest DeleteTopicsResponse DescribeConfigsRequest DescribeConfigsResponse
             DescribeClusterRequest DescribeClusterResponse InitProducerIdRequest InitProducerIdResponse
-            FindCoordinatorRequest FindCoordinatorResponse CreatePartitionsRequest CreatePartitionsResponse
+            FindCoordinatorRequest FindCoordinatorResponse OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse
+            CreatePartitionsRequest CreatePartitionsResponse
             ElectLeadersRequest ElectLeadersResponse IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse
             AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
             ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse

@@ -31,7 +31,7 @@ public class GoldenFrames {
     static final String[] CALLS = {"ApiVersions", "Metadata", "Produce", "Fetch", "ListOffsets", "CreateTopics",
         "DeleteTopics", "DescribeConfigs", "DescribeCluster", "InitProducerId 5", "FindCoordinator",
         "CreatePartitions", "ElectLeaders", "IncrementalAlterConfigs", "AlterPartitionReassignments",
-        "ListPartitionReassignments"};
+        "ListPartitionReassignments", "OffsetForLeaderEpoch"};
 
     static final int CORRELATION_ID = 0x01020304;
     static final String[] RECORDS = {"records-0", "records-1, longer"};
