@@ -15,7 +15,7 @@ const MINUTES: f64 = 2.0;
 /// How long a cluster may take to be whole again once it is healed.
 const WHOLE_AGAIN: Duration = Duration::from_secs(60);
 
-const BROKERS: usize = 1;
+const BROKERS: usize = 3;
 const ZOOKEEPERS: usize = 3;
 
 /// Of three replicas two: one disk may be lost, and one broker be away.
