@@ -1,4 +1,4 @@
-//! What `examples/` has for tests: a week of real events, and the walkthrough.
+//! What `examples/` has for tests: a week of real events, and the scripts.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,4 +19,9 @@ pub fn earthquakes() -> Vec<String> {
 /// The walkthrough, a script.
 pub fn walkthrough_file() -> PathBuf {
     checkout().join("examples/walkthrough")
+}
+
+/// Three brokers and three ZooKeepers, a script.
+pub fn cluster_file() -> PathBuf {
+    checkout().join("examples/cluster/run")
 }

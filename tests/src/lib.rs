@@ -41,7 +41,7 @@ pub use certificates::{Certificates, Identity};
 pub use cluster::{Cluster, ClusterBuilder, Partition, Software};
 pub use contact::Contact;
 pub use dev::Dev;
-pub use examples::{earthquakes, earthquakes_file, walkthrough_file};
+pub use examples::{cluster_file, earthquakes, earthquakes_file, walkthrough_file};
 pub use nemesis::{Fault, Inflicted, Nemesis, Shape, Step};
 pub use polling::poll_until;
 pub use ports::Port;
