@@ -37,12 +37,13 @@ fn kafka_6082_a_controller_frozen_past_its_session_writes_nothing_when_it_thaws(
     let next = await_other_controller(&cluster, frozen);
     cluster.create_topic("meanwhile", 2, 2, &[]);
     cluster.resume(frozen);
-    cluster.await_whole("steady", HEALED);
-    assert_eq!(cluster.controller().expect("there is one"), next, "who thaws finds the seat taken");
+    // The one that thaws tells what it knew until it has heard what happened.
     for id in cluster.ids() {
         let told = poll_until(PATIENCE, || cluster.topic_at(id, "meanwhile")).expect("it knows");
         assert_eq!(told.len(), 2, "broker {id} tells what the others do");
     }
+    cluster.await_whole("steady", HEALED);
+    assert_eq!(cluster.controller().expect("there is one"), next, "who thaws finds the seat taken");
     cluster.create_topic("after", 2, 3, TWO_OF_THREE);
     let verdict = workload.finish(&mut cluster);
     assert!(verdict.report.is_clean(), "{verdict:#?}");
