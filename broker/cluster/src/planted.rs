@@ -29,8 +29,6 @@ pub(crate) enum Bug {
     HighWatermarkTruncation,
     /// KAFKA-6880, KAFKA-7164: logs are taken to be the same without comparing epochs.
     DivergenceUnchecked,
-    /// KAFKA-9491: a high watermark survives the log it was of.
-    HighWatermarkOutlivesLog,
     /// KIP-966: an unclean restart leaves the replica among the eligible leaders.
     UncleanStaysEligible,
     /// And so does a restart with an empty data folder.
@@ -53,7 +51,7 @@ pub(crate) enum Bug {
 
 #[cfg(test)]
 impl Bug {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::ControllerEpochUnchecked,
         Self::LeftoverPresence,
         Self::BounceUnnoticed,
@@ -66,7 +64,6 @@ impl Bug {
         Self::JoinBeforeEpochStart,
         Self::HighWatermarkTruncation,
         Self::DivergenceUnchecked,
-        Self::HighWatermarkOutlivesLog,
         Self::UncleanStaysEligible,
         Self::WipedStaysEligible,
         Self::LastReplicaStanding,

@@ -78,6 +78,8 @@ struct Totals {
 
 /// After all is healed, so long may it take until all is well.
 const PROGRESS_MS: i64 = 25_000;
+/// A run has at least so many faults.
+const FAULTS: u64 = 5;
 /// How often it is looked whether all is well.
 const LOOK_MS: i64 = 100;
 /// Lines of a trace that go with a failure.
@@ -137,6 +139,9 @@ fn play(world: &Rc<World>) {
         faults::nemesis(Rc::clone(&world)).await;
     });
     world.executor.run_until(world.setup.heal_at_ms);
+    while world.faults() < FAULTS && world.oracle.violation().is_none() {
+        world.executor.run_until(world.executor.now() + world.setup.fault_every_ms);
+    }
     if world.oracle.violation().is_some() {
         return;
     }

@@ -180,7 +180,8 @@ fn check(
     if is_over(partition_epoch, known.partition_epoch) {
         return Err(AlterPartitionError::StalePartitionEpoch { known: known.partition_epoch });
     }
-    let are_replicas = members.iter().all(|member| known.replicas.contains(member));
+    let is_replica = |member: &i32| known.replicas.contains(member) || planted(Bug::StaleProposal);
+    let are_replicas = members.iter().all(is_replica);
     if members.len() != isr.len() || !are_replicas || !members.contains(&broker) {
         return Err(AlterPartitionError::NotAnIsr);
     }

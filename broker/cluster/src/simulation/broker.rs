@@ -162,7 +162,18 @@ impl Process {
     /// Forwarded, or from a client: only the controller decides.
     fn change(self: &Rc<Self>, connection: &Rc<Connection>, call: u64, asked: Asked) {
         let (process, connection) = (Rc::clone(self), Rc::clone(connection));
+        let random = &self.world.random;
+        let lost =
+            random.chance(self.world.setup.changes_lost).then(|| (random.chance(500), random.between(0..=1_500)));
         self.world.executor.spawn(self.owner, async move {
+            if let Some((is_done, late)) = lost {
+                connection.reset(&process.world);
+                process.sleep(late).await;
+                if is_done {
+                    controller::submit_here(&process, asked).await;
+                }
+                return;
+            }
             let answered = controller::submit_here(&process, asked).await;
             connection.reply(&process.world, call, Reply::Changed(answered));
         });

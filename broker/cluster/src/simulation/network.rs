@@ -216,6 +216,11 @@ impl Connection {
         self.send(world, Direction::Back, Frame::Reply(call, reply));
     }
 
+    /// The server breaks it off.
+    pub(super) fn reset(self: &Rc<Self>, world: &Rc<World>) {
+        self.send(world, Direction::Back, Frame::Reset);
+    }
+
     pub(super) fn fire(self: &Rc<Self>, world: &Rc<World>, watch: u64) {
         self.send(world, Direction::Back, Frame::Fired(watch));
     }
@@ -241,7 +246,7 @@ impl Connection {
         if !self.open.get() && !outlives {
             return;
         }
-        let ready = world.executor.now() + world.setup.network.delay(&world.random);
+        let ready = world.executor.now() + world.setup.network.delay(&world.random, world.is_healed());
         self.lane(direction).borrow_mut().frames.push_back((ready, frame));
         self.pump(world, direction);
     }

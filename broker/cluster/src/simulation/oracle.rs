@@ -17,6 +17,7 @@ use super::zookeeper::Effect;
 use crate::PartitionRegistration;
 use crate::metadata::batch::Entry;
 use crate::metadata::{Image, snapshot};
+use crate::partition::ProposedIsr;
 use partition::PartitionTruth;
 
 /// What was not as it must be.
@@ -343,6 +344,18 @@ impl Oracle {
                     self.fail(world, Property::InSync, what);
                 }
             }
+        }
+    }
+
+    /// A controller that knows `image` has granted an ISR. Whoever joins by it is in the life that caught up.
+    pub(super) fn on_granted(&self, world: &World, image: &Image, proposal: &ProposedIsr) {
+        let key = (proposal.topic, proposal.index);
+        let Some(known) = registration(image, key) else { return };
+        let is_over = |id: i32, epoch: i64| image.broker(id).is_none_or(|broker| broker.epoch != epoch);
+        let joins = proposal.isr.iter().filter(|(id, _)| !known.isr.contains(id));
+        if let Some((id, epoch)) = joins.copied().find(|(id, epoch)| is_over(*id, *epoch)) {
+            let what = format_args!("{}: broker {id} joins for a life that is over, epoch {epoch}", Name(key));
+            self.fail(world, Property::InSync, what);
         }
     }
 

@@ -10,6 +10,10 @@ pub(super) struct Setup {
     pub(super) network: NetworkSetup,
     pub(super) session_timeout_ms: i64,
     pub(super) replica_lag_time_max_ms: i64,
+    /// Changes asked of a controller, of a thousand, that are lost, or whose answer is, or that are carried out late.
+    pub(super) changes_lost: u32,
+    /// High watermarks, of a thousand, that are noted on disk at a sync.
+    pub(super) noted: u32,
     /// How long a transaction takes in the ensemble, and how far its servers are behind, at most.
     commit_ms: i64,
     lag_ms: i64,
@@ -69,18 +73,21 @@ impl Setup {
             }
         });
         let topics = topics.collect();
-        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| random.chance(400)).collect();
-        let faults = if kinds.is_empty() { vec![Kind::Kill] } else { kinds };
+        // With kills always among them: others may find nobody to strike.
+        let kinds = Kind::ALL.into_iter().filter(|_| random.chance(400));
+        let faults = kinds.chain([Kind::Kill]).collect();
         Self {
             brokers,
             topics,
             network: NetworkSetup {
                 usual_ms: random.between(2..=12),
-                slow_per_mille: *random.pick(&[0, 5, 50]).expect("not empty"),
+                slow_per_mille: *random.pick(&[0, 10, 100]).expect("not empty"),
                 slow_ms: random.between(50..=600),
             },
             session_timeout_ms: random.between(600..=1_500),
             replica_lag_time_max_ms: random.between(300..=1_000),
+            changes_lost: *random.pick(&[0, 50, 200]).expect("not empty"),
+            noted: *random.pick(&[250, 10]).expect("not empty"),
             commit_ms: *random.pick(&[2, 5, 50]).expect("not empty"),
             lag_ms: *random.pick(&[2, 20, 300]).expect("not empty"),
             sync_ms: *random.pick(&[3, 10, 80]).expect("not empty"),
@@ -118,8 +125,9 @@ impl Setup {
 }
 
 impl NetworkSetup {
-    pub(super) fn delay(&self, random: &Random) -> i64 {
-        let slow = self.slow_per_mille > 0 && random.chance(self.slow_per_mille);
+    /// A frame is under way so long; once all is healed, never slowly.
+    pub(super) fn delay(&self, random: &Random, healed: bool) -> i64 {
+        let slow = !healed && random.chance(self.slow_per_mille);
         random.between(1..=if slow { self.slow_ms } else { self.usual_ms })
     }
 }

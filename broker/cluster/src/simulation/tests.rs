@@ -75,16 +75,16 @@ fn planted_bugs_are_found() {
     on_all_cores(bugs.len() as u64, |at| {
         let bug = bugs[at as usize];
         let seed = (1..=PLANTED_SEEDS).find_map(|seed| run(seed, Some(bug), false).violation.map(|why| (seed, why)));
+        match &seed {
+            Some((seed, violation)) => println!("{bug:?}: seed {seed}, {:?}: {}", violation.property, violation.what),
+            None => println!("{bug:?}: not found in {PLANTED_SEEDS} seeds"),
+        }
+        let clean = seed.as_ref().and_then(|(seed, _)| run(*seed, None, false).violation);
+        assert_eq!(clean, None, "{bug:?} is not what the seed shows");
         found.lock().unwrap().insert(bug, seed);
         true
     });
     let found = found.into_inner().unwrap();
-    for (bug, seed) in &found {
-        match seed {
-            Some((seed, violation)) => println!("{bug:?}: seed {seed}, {:?}: {}", violation.property, violation.what),
-            None => println!("{bug:?}: not found in {PLANTED_SEEDS} seeds"),
-        }
-    }
     let missed: Vec<&Bug> = found.iter().filter(|(_, seed)| seed.is_none()).map(|(bug, _)| bug).collect();
     assert!(missed.is_empty(), "{missed:?} are not found in {PLANTED_SEEDS} seeds");
 }

@@ -150,6 +150,11 @@ impl Reign<'_> {
                 if let Asked::Fence(_) = asked {
                     self.tell_of_evidence(&decided);
                 }
+                if let (Asked::AlterPartition(change), Answered::Altered(results)) = (&asked, &answered) {
+                    for (proposal, _) in change.partitions.iter().zip(results).filter(|(_, result)| result.is_ok()) {
+                        self.process.world.oracle.on_granted(&self.process.world, &image, proposal);
+                    }
+                }
                 decided.iter().for_each(|record| image.replay(record).expect("what was decided fits"));
                 may_split = split && records.is_empty();
                 records.extend(decided);

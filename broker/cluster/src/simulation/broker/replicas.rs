@@ -251,7 +251,7 @@ impl Process {
 
     /// On disk, from time to time: what a later life begins with.
     fn note_high_watermarks(&self) {
-        if !self.world.random.chance(250) {
+        if !self.world.random.chance(self.world.setup.noted) {
             return;
         }
         let mut disk = self.disk.borrow_mut();
