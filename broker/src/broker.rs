@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sluice_cluster::decide::ConfigRules;
 use sluice_cluster::partition::LeaderRules;
-use sluice_cluster::{Endpoint as Registered, FeatureLevels, Topic};
+use sluice_cluster::{Endpoint as Registered, FeatureLevels, Image, Topic};
 use sluice_plugin_host::{Host, HostConfig, HostError};
 use sluice_protocol::Uuid;
 use sluice_protocol::records::TimestampType;
@@ -41,7 +41,7 @@ use crate::metrics::Metrics;
 use crate::net::{self, BindError, Endpoint, ListenerName, TlsError};
 use crate::partition::{
     Controller, Failures, FetcherConfig, Fetchers, IsrChanges, Manager, ManagerConfig, OpenAllError, PartitionConfig,
-    Proposals,
+    Proposals, Rates, Throttled, Throttles,
 };
 use crate::plugins::{GateMarks, Registry, Report, Store};
 use crate::producer_ids::ProducerIds;
@@ -206,7 +206,11 @@ impl Broker {
             manager_config(&config, metadata.clone()),
             log_dirs,
             Arc::clone(&marks),
-            Fetchers::new(fetcher_config(&config), Arc::new(peers.clone())),
+            Fetchers::new(
+                fetcher_config(&config),
+                Arc::new(peers.clone()),
+                Arc::new(Throttles::new(rates(&config, &metadata.image()))),
+            ),
             Arc::clone(&proposals),
         );
         slow::in_place(|| partitions.open_all(&metadata.image()))?;
@@ -388,11 +392,12 @@ fn host_config(config: &BrokerConfig, home: &Path, compiler: CompilerCommand) ->
 }
 
 fn manager_config(config: &Arc<BrokerConfig>, metadata: Metadata) -> ManagerConfig {
-    let resolved = Arc::clone(config);
+    let (resolved, configured) = (Arc::clone(config), Arc::clone(config));
     ManagerConfig {
         node_id: config.settings.broker_id,
         image: Box::new(move || metadata.image()),
         resolve: Box::new(move |topic| partition_config(&resolved, topic)),
+        rates: Box::new(move |image| rates(&configured, image)),
         now_ms,
     }
 }
@@ -405,6 +410,19 @@ fn fetcher_config(config: &BrokerConfig) -> FetcherConfig {
         response_bytes_max: settings.replica_fetch_response_max_bytes.unsigned_abs(),
         answer_timeout: millis(settings.replica_socket_timeout_ms.into()),
         now_ms,
+    }
+}
+
+/// How fast replicas may be copied: as set for this broker or for all, over what its own configuration says.
+fn rates(broker: &BrokerConfig, image: &Image) -> Rates {
+    let settings = &broker.settings;
+    let rate = |name, configured| {
+        let set = image.broker_config(settings.broker_id, name);
+        set.and_then(|rate| rate.parse().ok()).unwrap_or(configured)
+    };
+    Rates {
+        leader: rate("leader.replication.throttled.rate", settings.leader_throttled_rate),
+        follower: rate("follower.replication.throttled.rate", settings.follower_throttled_rate),
     }
 }
 
@@ -430,6 +448,10 @@ fn partition_config(broker: &BrokerConfig, topic: &Topic) -> PartitionConfig {
         leader: LeaderRules {
             min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
             replica_lag_time_max_ms: broker.settings.replica_lag_time_max_ms,
+        },
+        throttled: Throttled {
+            leader: config.leader_throttled_replicas,
+            follower: config.follower_throttled_replicas,
         },
     }
 }

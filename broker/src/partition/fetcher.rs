@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Partition;
+use super::Throttles;
 use super::replica::Took;
 use crate::rpc::{CallError, FetchPartition, FetchedPartition, PartitionId, Peers, ReplicaFetch, ReplicaFetched};
 
@@ -77,6 +78,7 @@ pub(crate) struct FetcherConfig {
 pub(crate) struct Fetchers {
     config: FetcherConfig,
     leaders: Arc<dyn Leaders>,
+    throttles: Arc<Throttles>,
     following: Mutex<Following>,
 }
 
@@ -123,8 +125,12 @@ impl Reports {
 }
 
 impl Fetchers {
-    pub(crate) fn new(config: FetcherConfig, leaders: Arc<dyn Leaders>) -> Self {
-        Self { config, leaders, following: Mutex::default() }
+    pub(crate) fn new(config: FetcherConfig, leaders: Arc<dyn Leaders>, throttles: Arc<Throttles>) -> Self {
+        Self { config, leaders, throttles, following: Mutex::default() }
+    }
+
+    pub(super) fn throttles(&self) -> &Arc<Throttles> {
+        &self.throttles
     }
 
     /// Follows `leader` in `leader_epoch`, and nobody else. Must be called within the runtime.
@@ -138,7 +144,8 @@ impl Fetchers {
         }
         let inbox = following.inboxes.entry(leader).or_insert_with(|| {
             let inbox = Arc::new(Inbox::default());
-            let fetcher = Fetcher::new(leader, self.config, Arc::clone(&self.leaders), Arc::clone(&inbox));
+            let (leaders, throttles) = (Arc::clone(&self.leaders), Arc::clone(&self.throttles));
+            let fetcher = Fetcher::new(leader, self.config, leaders, throttles, Arc::clone(&inbox));
             tokio::spawn(fetcher.run());
             inbox
         });
@@ -169,6 +176,7 @@ struct Fetcher {
     leader: i32,
     config: FetcherConfig,
     leaders: Arc<dyn Leaders>,
+    throttles: Arc<Throttles>,
     inbox: Arc<Inbox>,
     slots: HashMap<PartitionId, Slot>,
     /// Partitions with something to say in the next fetch.
@@ -194,6 +202,8 @@ struct Slot {
     /// What was last said of it: log end, and what is durable.
     said: (i64, i64),
     failures: u32,
+    /// Throttled: out of the session until then.
+    held_until: Option<Instant>,
 }
 
 struct Answered {
@@ -203,11 +213,18 @@ struct Answered {
 }
 
 impl Fetcher {
-    fn new(leader: i32, config: FetcherConfig, leaders: Arc<dyn Leaders>, inbox: Arc<Inbox>) -> Self {
+    fn new(
+        leader: i32,
+        config: FetcherConfig,
+        leaders: Arc<dyn Leaders>,
+        throttles: Arc<Throttles>,
+        inbox: Arc<Inbox>,
+    ) -> Self {
         Self {
             leader,
             config,
             leaders,
+            throttles,
             inbox,
             slots: HashMap::new(),
             due: Vec::new(),
@@ -249,8 +266,9 @@ impl Fetcher {
             match order {
                 Order::Follow { partition, leader_epoch } => {
                     let key = partition.key();
-                    self.slots
-                        .insert(key, Slot { partition, leader_epoch, started: None, said: (-1, -1), failures: 0 });
+                    let said = (-1, -1);
+                    let slot = Slot { partition, leader_epoch, started: None, said, failures: 0, held_until: None };
+                    self.slots.insert(key, slot);
                     self.due.push(key);
                     // The metadata moved on: so may have the leader.
                     self.not_before = None;
@@ -391,7 +409,13 @@ impl Fetcher {
             match slot.partition.replicate(slot.leader_epoch, &fetched, &bytes, now_ms) {
                 Took::On => {
                     slot.failures = 0;
-                    self.due.push(key);
+                    match slot.hold(&self.throttles, bytes.len()) {
+                        Some(until) => {
+                            self.forgotten.push(key);
+                            self.later.insert((until, key), ());
+                        }
+                        None => self.due.push(key),
+                    }
                 }
                 Took::Anew => {
                     slot.started = None;
@@ -413,12 +437,35 @@ impl Fetcher {
 }
 
 impl Slot {
+    /// So many bytes came; until when no more may come, if that is so.
+    fn hold(&mut self, throttles: &Throttles, bytes: usize) -> Option<Instant> {
+        if bytes == 0 || !self.partition.fetches_throttled() {
+            return None;
+        }
+        let now_ms = throttles.now_ms();
+        throttles.follower.record(bytes, now_ms);
+        let pause = throttles.follower.room(now_ms).err()?;
+        self.started = None;
+        self.held_until = Some(Instant::now() + pause);
+        self.held_until
+    }
+
+    fn is_held(&self) -> bool {
+        self.held_until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn has_news(&self) -> bool {
+        if self.is_held() {
+            return false;
+        }
         self.started.is_none() || self.partition.position(self.leader_epoch).is_some_and(|at| at.stored() != self.said)
     }
 
     /// What the next fetch says of it.
     fn say(&mut self, sequence: u32, bytes_max: u32) -> Option<FetchPartition> {
+        if self.is_held() {
+            return None;
+        }
         let at = self.partition.position(self.leader_epoch)?;
         let max_bytes = if self.started.is_none() { bytes_max } else { 0 };
         if self.started.is_some() && at.stored() == self.said {

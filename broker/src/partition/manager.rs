@@ -18,7 +18,7 @@ use sluice_protocol::{ErrorCode, Uuid};
 use sluice_storage::{Log, LogDirs, MarkCleanError, OpenLogError, PartitionDir, PlaceError, Replica};
 use tokio::sync::watch;
 
-use super::{Fetchers, Partition, PartitionConfig, Proposals};
+use super::{Fetchers, Partition, PartitionConfig, Proposals, Rates, Throttles};
 use crate::plugins::GateMarks;
 use crate::rpc::{FetchError, PartitionId};
 use crate::slow;
@@ -30,6 +30,8 @@ pub(crate) struct ManagerConfig {
     pub(crate) image: Box<dyn Fn() -> Arc<Image> + Send + Sync>,
     /// A topic's configuration, over the broker's defaults.
     pub(crate) resolve: Box<dyn Fn(&Topic) -> PartitionConfig + Send + Sync>,
+    /// How fast replicas may be copied, as the metadata has it.
+    pub(crate) rates: Box<dyn Fn(&Image) -> Rates + Send + Sync>,
     pub(crate) now_ms: fn() -> i64,
 }
 
@@ -369,6 +371,11 @@ impl Manager {
         self.apply(&mut changing);
     }
 
+    /// This broker's bounds on copying.
+    pub(super) fn throttles(&self) -> &Arc<Throttles> {
+        self.fetchers.throttles()
+    }
+
     /// Every partition open now.
     pub(crate) fn all(&self) -> Arc<HashMap<PartitionId, Arc<Partition>>> {
         self.open.load_full()
@@ -421,6 +428,7 @@ impl Manager {
     fn apply(&self, changing: &mut Changing) {
         let image = (self.config.image)();
         self.retire(&image, changing);
+        self.throttles().set((self.config.rates)(&image));
         let applied = std::mem::replace(&mut changing.applied, Arc::clone(&image));
         let local = self.config.node_id;
         let mut missing = Vec::new();

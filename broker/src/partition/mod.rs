@@ -13,7 +13,7 @@
 //! - `waiters`: producers and consumers, waiting on the high watermark.
 //! - `manager`: every partition of this broker; the one that opens, closes and hands out roles.
 //! - `sessions`: followers' fetches answered. `fetcher`, `replica`: fetching as a follower. `proposals`: changes of the ISR.
-//! - `failures`: replicas that cannot be served here, given up.
+//! - `throttles`: how fast replicas are copied. `failures`: replicas that cannot be served here, given up.
 //!
 //! The appender's lock orders writes and changes of role; readers never take it. What the role decides has a lock of its own,
 //! taken after the appender's where both are held, so that a follower's fetch does not wait for a write.
@@ -25,6 +25,7 @@ mod proposals;
 mod replica;
 mod role;
 mod sessions;
+mod throttles;
 mod waiters;
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
@@ -51,6 +52,7 @@ pub(crate) use proposals::{Controller, IsrChanges, Proposals};
 use role::{Role, what_counts};
 pub(crate) use sessions::ReplicaSessions;
 use sessions::Watch;
+pub(crate) use throttles::{Rates, Throttled, Throttles};
 pub(crate) use waiters::{ByteClock, FetchWaiter, NotCommitted, Waiters};
 
 /// What a topic's configuration says of its partitions.
@@ -60,6 +62,7 @@ pub(crate) struct PartitionConfig {
     pub(crate) max_message_bytes: usize,
     pub(crate) message_timestamp_type: TimestampType,
     pub(crate) leader: LeaderRules,
+    pub(crate) throttled: Throttled,
 }
 
 /// One partition with a replica on this broker.
@@ -70,6 +73,8 @@ pub(crate) struct Partition {
     leader_epoch: AtomicI32,
     /// Whether this broker leads in it. Changes under the appender's lock only.
     leads: AtomicBool,
+    /// Whether this replica is in the ISR, as the metadata has it.
+    in_sync: AtomicBool,
     config: ArcSwap<PartitionConfig>,
     /// `None` once the log is closed or deleted: whoever still holds the partition cannot write.
     appender: Mutex<Option<Log>>,
@@ -151,6 +156,7 @@ impl Partition {
                 key,
                 leader_epoch: AtomicI32::new(-1),
                 leads: AtomicBool::new(false),
+                in_sync: AtomicBool::new(registration.isr.contains(&local)),
                 config: ArcSwap::from_pointee(config),
                 flush: log.flush_handle(),
                 appender: Mutex::new(Some(log)),

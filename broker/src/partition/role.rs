@@ -53,6 +53,7 @@ impl Partition {
         now_ms: i64,
     ) {
         self.reconfigure(config);
+        self.in_sync.store(registration.isr.contains(&self.local), Ordering::Release);
         let leads = may_lead && registration.leader == self.local;
         if registration.leader_epoch == self.leader_epoch() && leads == self.leads() {
             self.on_registration(registration);
@@ -223,6 +224,18 @@ impl Partition {
             self.advance(high_watermark);
         }
         review.proposal.map(|proposal| proposal.of(self.key.topic, self.key.index))
+    }
+
+    /// Whether what this follower gets counts against the leader's throttle.
+    pub(super) fn sends_throttled(&self, follower: i32) -> bool {
+        let listed = self.config.load().throttled.leader.contain(self.key.index, self.local);
+        listed && matches!(&*self.role.lock(), Role::Leads(leader) if !leader.isr().contains(&follower))
+    }
+
+    /// Whether what this replica fetches counts against the follower's throttle.
+    pub(super) fn fetches_throttled(&self) -> bool {
+        !self.in_sync.load(Ordering::Acquire)
+            && self.config.load().throttled.follower.contain(self.key.index, self.local)
     }
 
     /// Members of the ISR; none where another leads.

@@ -27,7 +27,7 @@ use sluice_storage::ReadError;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::{Manager, Partition};
+use super::{Manager, Partition, Throttles};
 use crate::rpc::{Caller, FetchError, FetchPartition, FetchedPartition, PartitionId, ReplicaFetch, ReplicaFetched};
 
 /// Longest a follower's fetch waits, whatever it asks for: it fetches every `replica.fetch.wait.max.ms`, half a second.
@@ -62,6 +62,8 @@ struct Session {
 #[derive(Default)]
 struct State {
     slots: HashMap<PartitionId, Slot>,
+    /// Partitions that are held back by the throttle, and until when.
+    held: Option<(Instant, Vec<PartitionId>)>,
     /// What is to be said before anything is read, errors and divergence, and the fetch that it came of.
     replies: Vec<(u64, FetchedPartition)>,
 }
@@ -149,7 +151,7 @@ impl ReplicaSessions {
         if !reached(&session.answered, sequence, Instant::now() + WAIT_MAX).await {
             return lost(session.id);
         }
-        let answer = session.answer(sequence, max_bytes);
+        let answer = session.answer(self.partitions.throttles(), sequence, max_bytes);
         session.answered.send_replace(sequence + 1);
         answer
     }
@@ -243,6 +245,9 @@ impl Session {
         let mut taken = self.taken.subscribe();
         let mut until = deadline;
         loop {
+            if let Some(held_until) = self.release_held() {
+                until = until.min(held_until);
+            }
             if self.news.urgent.load(Ordering::Acquire) || *taken.borrow_and_update() > sequence + 1 {
                 return;
             }
@@ -253,12 +258,30 @@ impl Session {
                 () = self.news.notify.notified() => {}
                 // The sender is the session's own, and so still there.
                 _ = taken.changed() => {}
-                () = tokio::time::sleep_until(until) => return,
+                // Held partitions are looked at again, if it is for them.
+                () = tokio::time::sleep_until(until) => {
+                    self.release_held();
+                    return;
+                }
             }
         }
     }
 
-    fn answer(&self, sequence: u64, max_bytes: usize) -> (ReplicaFetched, Vec<Part>) {
+    /// Lists partitions again that may go on; otherwise says when some may.
+    fn release_held(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        let (until, keys) = state.held.take()?;
+        if Instant::now() < until {
+            state.held = Some((until, keys));
+            return Some(until);
+        }
+        for slot in keys.iter().filter_map(|key| state.slots.get(key)) {
+            slot.watch.appended();
+        }
+        None
+    }
+
+    fn answer(&self, throttles: &Throttles, sequence: u64, max_bytes: usize) -> (ReplicaFetched, Vec<Part>) {
         let mut state = self.state.lock();
         self.news.urgent.store(false, Ordering::Release);
         let (replies, early): (Vec<_>, Vec<_>) =
@@ -281,7 +304,20 @@ impl Session {
                 slot.watch.appended();
                 continue;
             }
-            match slot.read(key, &mut answer) {
+            let is_throttled = slot.partition.sends_throttled(self.follower);
+            let now_ms = throttles.now_ms();
+            if is_throttled && let Err(pause) = throttles.leader.room(now_ms) {
+                let until = Instant::now() + pause;
+                state.held.get_or_insert_with(|| (until, Vec::new())).1.push(key);
+                continue;
+            }
+            let sent = answer.parts.len();
+            let read = slot.read(key, &mut answer);
+            if is_throttled {
+                // What goes beyond the allowance is paid for before anything goes again.
+                throttles.leader.record(answer.parts[sent..].iter().map(Part::len).sum(), now_ms);
+            }
+            match read {
                 Ok(true) => slot.watch.appended(),
                 Ok(false) => {}
                 Err(error) => {

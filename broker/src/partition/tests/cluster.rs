@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sluice_cluster::metadata::BrokerRecord;
 use sluice_cluster::partition::{LeaderRules, Outcome, ProposedIsr};
+use sluice_cluster::throttle::ThrottledReplicas;
 use sluice_cluster::{Image, MetadataRecord, PartitionRegistration};
 use sluice_protocol::Uuid;
 use sluice_protocol::records::{Batch, BatchBuilder, Chunks, Compression, Part, TimestampType};
@@ -24,13 +25,16 @@ use crate::metrics::Metrics;
 use crate::partition::proposals::Altered;
 use crate::partition::{
     Failures, FetcherConfig, Fetchers, IsrChanges, Leaders, Manager, ManagerConfig, NotCommitted, Partition,
-    PartitionConfig, Passed, Proposals, ReplicaSessions,
+    PartitionConfig, Passed, Proposals, Rates, ReplicaSessions, Throttled, Throttles,
 };
 use crate::plugins::GateMarks;
 use crate::rpc::{CallError, Caller, PartitionId, ReplicaFetch, ReplicaFetched};
 
 /// The topic of every test.
 pub(super) const TOPIC: Uuid = Uuid([7; 16]);
+
+/// No throttle.
+const UNBOUNDED: Rates = Rates { leader: i64::MAX, follower: i64::MAX };
 
 /// How long something may take to come true. Only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,6 +47,7 @@ pub(super) struct Cluster {
     pub(super) world: Arc<World>,
     pub(super) nodes: BTreeMap<i32, Node>,
     config: PartitionConfig,
+    rates: Rates,
 }
 
 /// What brokers have between them.
@@ -190,6 +195,11 @@ impl World {
 impl Cluster {
     /// As many brokers, from 1 on, and a topic of theirs.
     pub(super) fn new(brokers: i32, flush_mode: FlushMode, partitions: &[&[i32]]) -> Self {
+        Self::throttled(brokers, flush_mode, partitions, UNBOUNDED)
+    }
+
+    /// The same, where what is not in sync is copied at these rates.
+    pub(super) fn throttled(brokers: i32, flush_mode: FlushMode, partitions: &[&[i32]], rates: Rates) -> Self {
         let world = Arc::new(World {
             image: Mutex::default(),
             shown: ArcSwap::default(),
@@ -213,8 +223,9 @@ impl Cluster {
             max_message_bytes: 1 << 20,
             message_timestamp_type: TimestampType::CreateTime,
             leader: LeaderRules { min_insync_replicas: 2, replica_lag_time_max_ms: LAG_MS },
+            throttled: Throttled { leader: ThrottledReplicas::All, follower: ThrottledReplicas::All },
         };
-        let mut cluster = Self { world, nodes: BTreeMap::new(), config };
+        let mut cluster = Self { world, nodes: BTreeMap::new(), config, rates };
         for id in 1..=brokers {
             cluster.start(id, MemDisk::new(), 1);
         }
@@ -242,24 +253,25 @@ impl Cluster {
         let (dirs, _) = locked.open("test", id, failures.listener()).expect("data folders");
         let fetching = FetcherConfig {
             wait_max: Duration::from_millis(200),
-            partition_bytes_max: 64 << 10,
+            partition_bytes_max: 4 << 10,
             response_bytes_max: 256 << 10,
             answer_timeout: Duration::from_secs(5),
             now_ms: || 0,
         };
         let wire = Wire { from: id, epoch, world: Arc::clone(&self.world) };
         let proposals = Arc::new(Proposals::default());
-        let (world, config) = (Arc::clone(&self.world), self.config.clone());
+        let (world, config, rates) = (Arc::clone(&self.world), self.config.clone(), self.rates);
         let manager = Manager::new(
             ManagerConfig {
                 node_id: id,
                 image: Box::new(move || world.shown.load_full()),
                 resolve: Box::new(move |_| config.clone()),
+                rates: Box::new(move |_| rates),
                 now_ms: || 0,
             },
             dirs,
             Arc::new(GateMarks::default()),
-            Fetchers::new(fetching, Arc::new(wire)),
+            Fetchers::new(fetching, Arc::new(wire), Arc::new(Throttles::new(rates))),
             Arc::clone(&proposals),
         );
         manager.open_all(&self.world.shown.load()).expect("logs that open");

@@ -6,7 +6,7 @@ use cluster::{Cluster, TOPIC, append, batch, commit, eventually};
 use sluice_storage::FlushMode;
 use sluice_storage::testing::{Call, Crash};
 
-use super::{NotCommitted, Passed};
+use super::{NotCommitted, Passed, Rates};
 use crate::rpc::{FetchPartition, ReplicaFetch};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,6 +228,27 @@ async fn damage_below_the_high_watermark_is_not_replicated() {
     cluster.elect(0, 1, &[1, 2]);
     eventually("the third follows again", || third.reader().log_end_offset() == end).await;
     cluster.converged(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_replica_is_filled_no_faster_than_allowed() {
+    const RATE: i64 = 8_000;
+    let unbounded = Rates { leader: i64::MAX, follower: i64::MAX };
+    for rates in [Rates { leader: RATE, ..unbounded }, Rates { follower: RATE, ..unbounded }] {
+        let cluster = Cluster::throttled(3, FlushMode::Os, &[&[1, 2]], rates);
+        let leader = cluster.leader(0).await;
+        for n in 0..40 {
+            commit(&leader, &format!("{n}{}", "x".repeat(500))).await;
+        }
+        let bytes = leader.reader().size();
+        let began = std::time::Instant::now();
+        cluster.reassign(0, &[1, 3], &[1]);
+        eventually("the new replica is in sync", || cluster.world.registration(0).isr == [1, 3]).await;
+        // All of it but the burst of a second and what the first answer may go beyond.
+        let least = (bytes as f64 - 2.0 * RATE as f64) / RATE as f64;
+        assert!(least > 0.5 && began.elapsed().as_secs_f64() >= least.min(1.0), "{rates:?}: {:?}", began.elapsed());
+        cluster.converged(0).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
