@@ -449,10 +449,7 @@ fn partition_config(broker: &BrokerConfig, topic: &Topic) -> PartitionConfig {
             min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
             replica_lag_time_max_ms: broker.settings.replica_lag_time_max_ms,
         },
-        throttled: Throttled {
-            leader: config.leader_throttled_replicas,
-            follower: config.follower_throttled_replicas,
-        },
+        throttled: Throttled { leader: config.leader_throttled_replicas, follower: config.follower_throttled_replicas },
     }
 }
 

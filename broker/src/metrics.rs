@@ -44,6 +44,7 @@ struct State {
     partitions: Gauge,
     offline_partitions: Gauge,
     session_connected: Gauge,
+    replica_lag_max: Gauge,
     active_controller: Gauge,
     metadata_entries: Gauge,
     brokers: Gauge,
@@ -82,6 +83,8 @@ pub(crate) struct Snapshot {
     pub(crate) partitions: usize,
     pub(crate) offline_partitions: usize,
     pub(crate) session_connected: bool,
+    /// Records that the furthest behind of all followers of this broker lacks.
+    pub(crate) replica_lag_max: i64,
     pub(crate) is_controller: bool,
     /// Of the metadata log, as far as this broker has replayed it.
     pub(crate) metadata_entries: u64,
@@ -149,6 +152,11 @@ impl Metrics {
             "coordination_session_connected",
             "1 while the session with ZooKeeper is alive",
             metrics.state.session_connected.clone(),
+        );
+        registry.register(
+            "replica_lag_max",
+            "Records that the furthest behind of the followers of partitions led here lacks",
+            metrics.state.replica_lag_max.clone(),
         );
         let state = &metrics.state;
         registry.register(
@@ -268,6 +276,7 @@ impl Metrics {
         self.state.partitions.set(gauge(now.partitions));
         self.state.offline_partitions.set(gauge(now.offline_partitions));
         self.state.session_connected.set(i64::from(now.session_connected));
+        self.state.replica_lag_max.set(now.replica_lag_max);
         self.state.active_controller.set(i64::from(now.is_controller));
         self.state.metadata_entries.set(i64::try_from(now.metadata_entries).unwrap_or(i64::MAX));
         self.state.brokers.set(gauge(now.census.brokers));

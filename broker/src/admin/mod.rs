@@ -99,6 +99,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         partitions: shared.partitions.all().len(),
         offline_partitions: shared.partitions.offline_count(),
         session_connected: !shared.metadata.is_doubtful(),
+        replica_lag_max: shared.partitions.replica_lag_max(),
         is_controller: shared.metadata.is_controller(),
         metadata_entries: image.next_seq(),
         census: Census::take(&image, shared.node_id, min_insync_replicas),

@@ -19,9 +19,7 @@ pub(super) fn handle(cx: &Context<'_>, request: OffsetForLeaderEpochRequest) -> 
             Ok((leader_epoch, end_offset)) => {
                 EpochEndOffset { partition: wanted.partition, leader_epoch, end_offset, ..EpochEndOffset::default() }
             }
-            Err(error_code) => {
-                EpochEndOffset { partition: wanted.partition, error_code, ..EpochEndOffset::default() }
-            }
+            Err(error_code) => EpochEndOffset { partition: wanted.partition, error_code, ..EpochEndOffset::default() },
         });
         OffsetForLeaderTopicResult { partitions: partitions.collect(), topic: topic.topic }
     });

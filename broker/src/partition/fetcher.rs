@@ -23,6 +23,7 @@ use futures::stream::FuturesOrdered;
 use parking_lot::Mutex;
 use sluice_protocol::records::Chunks;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::Partition;
@@ -84,7 +85,8 @@ pub(crate) struct Fetchers {
 
 #[derive(Default)]
 struct Following {
-    inboxes: BTreeMap<i32, Arc<Inbox>>,
+    /// The tasks, each with what it has to look at.
+    inboxes: BTreeMap<i32, (Arc<Inbox>, AbortHandle)>,
     /// The leader of each, and in which epoch.
     leader_of: HashMap<PartitionId, (i32, i32)>,
 }
@@ -142,12 +144,12 @@ impl Fetchers {
             Some((before, _)) if before != leader => following.order(before, Order::Leave(key)),
             Some(_) | None => {}
         }
-        let inbox = following.inboxes.entry(leader).or_insert_with(|| {
+        let (inbox, _) = following.inboxes.entry(leader).or_insert_with(|| {
             let inbox = Arc::new(Inbox::default());
             let (leaders, throttles) = (Arc::clone(&self.leaders), Arc::clone(&self.throttles));
             let fetcher = Fetcher::new(leader, self.config, leaders, throttles, Arc::clone(&inbox));
-            tokio::spawn(fetcher.run());
-            inbox
+            let task = tokio::spawn(fetcher.run());
+            (inbox, task.abort_handle())
         });
         partition.report_to(Reports { key, inbox: Arc::clone(inbox), listed: AtomicBool::new(false) });
         following.order(leader, Order::Follow { partition: Arc::clone(partition), leader_epoch });
@@ -162,9 +164,18 @@ impl Fetchers {
     }
 }
 
+impl Drop for Fetchers {
+    /// Several brokers may live in one process, and not all of them as long as it.
+    fn drop(&mut self) {
+        for (_, task) in self.following.get_mut().inboxes.values() {
+            task.abort();
+        }
+    }
+}
+
 impl Following {
     fn order(&self, leader: i32, order: Order) {
-        if let Some(inbox) = self.inboxes.get(&leader) {
+        if let Some((inbox, _)) = self.inboxes.get(&leader) {
             inbox.orders.lock().push(order);
             inbox.notify.notify_one();
         }
@@ -238,7 +249,7 @@ impl Fetcher {
         }
     }
 
-    /// Runs as long as the process: an idle task waits for orders and costs nothing.
+    /// Runs until its broker is gone: an idle task waits for orders and costs nothing.
     async fn run(mut self) {
         let mut in_flight = FuturesOrdered::new();
         loop {

@@ -381,6 +381,11 @@ impl Manager {
         self.open.load_full()
     }
 
+    /// Records that the furthest behind of all followers lacks.
+    pub(crate) fn replica_lag_max(&self) -> i64 {
+        self.open.load().values().map(|partition| partition.replica_lag_max()).max().unwrap_or(0)
+    }
+
     /// Logs that do not open.
     pub(crate) fn offline_count(&self) -> usize {
         self.changing.lock().offline.len()

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use sluice_cluster::PartitionRegistration;
 use sluice_cluster::partition::{
     Diverging, FetchRefused, Follower, FollowerFetch, Leader, LogEnd, NotEnoughReplicas, Outcome, ProposedIsr,
-    ReplicaProgress, divergence,
+    divergence,
 };
 use sluice_storage::{DirFailed, FlushMode, LogReader};
 
@@ -83,7 +83,7 @@ impl Partition {
         self.say_if_too_few(&role);
         drop(role);
         drop(appender);
-        tracing::info!(
+        tracing::debug!(
             topic = %self.key.topic, partition = self.key.index, leader_epoch, log_end = end.log_end, high_watermark = known,
             "{}", if leads { "leads" } else { "follows" }
         );
@@ -246,12 +246,15 @@ impl Partition {
         }
     }
 
-    /// How far each replica is, its leader says.
-    pub(crate) fn replicas(&self, now_ms: i64) -> Option<Vec<ReplicaProgress>> {
-        match &*self.role.lock() {
-            Role::Leads(leader) => Some(leader.replica_states(now_ms)),
-            Role::Follows(_) => None,
-        }
+    /// Records that the furthest behind of its followers lacks; none where another leads. A follower that has not been heard of in
+    /// this reign lacks all of them.
+    pub(super) fn replica_lag_max(&self) -> i64 {
+        let Role::Leads(leader) = &*self.role.lock() else { return 0 };
+        let log_end = self.reader.log_end_offset();
+        let log_start = self.reader.log_start_offset();
+        let replicas = leader.replica_states(0);
+        let followers = replicas.iter().filter(|replica| replica.replica != self.local);
+        followers.map(|follower| log_end - follower.log_end.max(log_start)).max().unwrap_or(0).max(0)
     }
 
     /// What became of a proposal made in `leader_epoch`.
