@@ -66,7 +66,9 @@ impl Switchboard {
 
     /// To `from` alone this broker's process looks as if it were gone.
     pub(crate) fn hide(&self, id: i32, from: i32) {
-        self.hidden.send_modify(|hidden| drop(hidden.insert((id, from))));
+        self.hidden.send_modify(|hidden| {
+            hidden.insert((id, from));
+        });
     }
 
     pub(crate) fn mend(&self, id: i32) {

@@ -58,7 +58,7 @@ impl Member {
             };
             match self.change(log, seat, &register).await? {
                 Ok(()) => {
-                    info!("broker {id} registers with epoch {epoch}{}", if presence.clean { "" } else { ", unclean" })
+                    info!("broker {id} registers with epoch {epoch}{}", if presence.clean { "" } else { ", unclean" });
                 }
                 Err(error) => warn!("broker {id} can't register: {error}"),
             }
