@@ -272,7 +272,7 @@ impl Produced {
     /// Waits until everything appended is committed, or the producer's time is up.
     async fn committed(mut self) -> ProduceResponse {
         for waiting in std::mem::take(&mut self.uncommitted) {
-            let refusal = match tokio::time::timeout_at(self.deadline, waiting.committed).await {
+            let refusal = match timeout_at(self.deadline, waiting.committed).await {
                 Ok(Ok(Ok(()))) => continue,
                 Ok(Ok(Err(NotCommitted::Storage))) => Refusal::bare(ErrorCode::KafkaStorageError),
                 Ok(Ok(Err(NotCommitted::NotEnoughReplicas))) => Refusal::bare(ErrorCode::NotEnoughReplicasAfterAppend),

@@ -325,7 +325,7 @@ impl Manager {
         match self.dirs.remove(stray) {
             Ok(()) => tracing::info!(log = %stray, "removed: it is no replica of this broker's any more"),
             Err(error) => {
-                tracing::error!(log = %stray, %error, "not removed, though it is no replica of this broker's")
+                tracing::error!(log = %stray, %error, "not removed, though it is no replica of this broker's");
             }
         }
     }

@@ -46,7 +46,7 @@ use crate::rpc::{PartitionId, ReplicaState};
 
 pub(crate) use failures::Failures;
 use fetcher::Reports;
-pub(crate) use fetcher::{FetcherConfig, Fetchers, Leaders};
+pub(crate) use fetcher::{FetcherConfig, Fetchers};
 pub(crate) use manager::{Manager, ManagerConfig, OpenAllError, PartitionError};
 pub(crate) use proposals::{Controller, IsrChanges, Proposals};
 use role::{Role, what_counts};
@@ -180,10 +180,6 @@ impl Partition {
 
     pub(crate) fn key(&self) -> PartitionId {
         self.key
-    }
-
-    fn local(&self) -> i32 {
-        self.local
     }
 
     pub(crate) fn topic_id(&self) -> Uuid {

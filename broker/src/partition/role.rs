@@ -112,10 +112,10 @@ impl Partition {
         if let Some(log) = &mut *self.appender.lock() {
             log.set_config(config.log.clone());
         }
-        if let Role::Leads(leader) = &mut *self.role.lock() {
-            if let Some(high_watermark) = leader.on_rules(config.leader) {
-                self.advance(high_watermark);
-            }
+        if let Role::Leads(leader) = &mut *self.role.lock()
+            && let Some(high_watermark) = leader.on_rules(config.leader)
+        {
+            self.advance(high_watermark);
         }
         self.config.store(Arc::new(config));
         self.say_if_too_few(&self.role.lock());

@@ -22,10 +22,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::metrics::Metrics;
+use crate::partition::fetcher::Leaders;
 use crate::partition::proposals::Altered;
 use crate::partition::{
-    Failures, FetcherConfig, Fetchers, IsrChanges, Leaders, Manager, ManagerConfig, NotCommitted, Partition,
-    PartitionConfig, Passed, Proposals, Rates, ReplicaSessions, Throttled, Throttles,
+    Failures, FetcherConfig, Fetchers, IsrChanges, Manager, ManagerConfig, NotCommitted, Partition, PartitionConfig,
+    Passed, Proposals, Rates, ReplicaSessions, Throttled, Throttles,
 };
 use crate::plugins::GateMarks;
 use crate::rpc::{CallError, Caller, PartitionId, ReplicaFetch, ReplicaFetched};
