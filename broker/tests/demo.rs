@@ -60,3 +60,28 @@ fn json_without_an_end_is_refused_with_the_way_out() {
     assert_eq!(ran.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&ran.stderr).contains("sluice demo --records 1707 --format json"));
 }
+
+#[test]
+fn a_broker_is_killed_and_nothing_is_lost() {
+    let ran = demo(&["--records", "1707", "--kill-at", "500", "--format", "json"]);
+    let counts: Value = serde_json::from_slice(&ran.stdout).expect("one JSON value and nothing else");
+    for (name, expected) in [
+        ("sent", 1707),
+        ("stored", 1679),
+        ("refused", 28),
+        ("seen_in_view", 85),
+        ("brokers", 3),
+        ("under_replicated", 0),
+    ] {
+        assert_eq!(counts[name], expected, "{name} of {counts}");
+    }
+    assert!(counts["killed"].as_i64().is_some_and(|id| (1..=3).contains(&id)), "{counts}");
+}
+
+#[test]
+fn a_kill_after_the_end_is_refused() {
+    let ran = Command::new(env!("CARGO_BIN_EXE_sluice")).args(["demo", "--records", "5", "--kill-at", "5"]).output();
+    let ran = ran.expect("the binary runs");
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("--kill-at 5 is not before the last of 5 events"));
+}

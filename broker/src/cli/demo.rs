@@ -364,7 +364,7 @@ impl<'a> Show<'a> {
     /// What a key does; says whether it is the end.
     async fn press(&mut self, key: u8, orders: &mpsc::Sender<Order>) -> bool {
         match key {
-            b'k' if self.down.is_none() => self.kill(orders).await,
+            b'k' if self.can_kill() => self.kill(orders).await,
             b'r' if self.down.is_some() => order(orders, Order::BringBack).await,
             b'q' => return true,
             _ => {}
@@ -373,6 +373,10 @@ impl<'a> Show<'a> {
     }
 
     /// One at a time: with two of three away nothing can be acknowledged any more.
+    fn can_kill(&self) -> bool {
+        self.down.is_none() && self.answered.is_some() && self.health.is_whole(BROKERS.into())
+    }
+
     async fn kill(&mut self, orders: &mpsc::Sender<Order>) {
         let id = self.health.leader().unwrap_or(1);
         self.down = Some(id);
@@ -382,6 +386,7 @@ impl<'a> Show<'a> {
     fn status(&self) -> Status {
         let key = match (&self.keys, self.down) {
             (None, _) => "",
+            (Some(_), None) if !self.can_kill() => "",
             (Some(_), None) => "   k kills one",
             (Some(_), Some(_)) => "   r brings it back",
         };

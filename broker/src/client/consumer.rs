@@ -59,7 +59,7 @@ impl Consumer {
     /// Reads `partitions` of the topic; all of them if none is given.
     pub async fn new(
         client: &mut Client,
-        topic: TopicInfo,
+        mut topic: TopicInfo,
         partitions: &[i32],
         start: Start,
     ) -> Result<Self, ClientError> {
@@ -68,7 +68,17 @@ impl Consumer {
             return Err(ClientError::NoPartition { topic: topic.name.clone(), partition, partitions: all.len() });
         }
         let wanted = if partitions.is_empty() { all } else { partitions.to_vec() };
-        let next = client.offsets_at(&topic, &wanted, start).await?;
+        let give_up = Instant::now() + RETRY_FOR;
+        let next = loop {
+            match client.offsets_at(&topic, &wanted, start).await {
+                // A leader is going, or about to come. Asking again changes nothing.
+                Err(error) if error.is_retriable() && Instant::now() < give_up => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    client.refresh(&mut topic).await;
+                }
+                found => break found?,
+            }
+        };
         let positions = next.into_iter().map(|(partition, next)| (partition, Position { next, end: None })).collect();
         Ok(Self { topic, positions, failing_since: None })
     }

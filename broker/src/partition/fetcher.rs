@@ -305,7 +305,9 @@ impl Fetcher {
 
     fn next_wake(&self) -> Option<Instant> {
         let later = self.later.first_key_value().map(|((at, _), ())| *at);
-        [later, self.not_before].into_iter().flatten().min()
+        // Without partitions nothing is sent, however late it is: a leader that is gone has none.
+        let not_before = self.not_before.filter(|_| !self.slots.is_empty());
+        [later, not_before].into_iter().flatten().min()
     }
 
     fn wants_to_send(&mut self, in_flight: usize) -> bool {

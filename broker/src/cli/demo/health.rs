@@ -62,6 +62,10 @@ impl Health {
 
     /// On one line, of a cluster of so many brokers.
     pub(super) fn line(&self, brokers: i32) -> String {
+        if self.leads.is_empty() {
+            // Nobody has been asked yet.
+            return String::new();
+        }
         let lead = |id: i32| match self.leads.get(&id) {
             Some(leads) => format!("{id} leads {leads}"),
             None => format!("{id} is down"),
@@ -111,6 +115,7 @@ mod tests {
         assert!(!hurt.is_whole(3));
         assert_eq!(hurt.line(3), "1 is down, 2 leads 1, 3 leads 1   in sync 7 of 9   under-replicated 2");
         assert_eq!((whole.leader(), hurt.leader(), hurt.under_replicated()), (Some(1), None, 2));
+        assert_eq!(Health::default().line(3), "");
         assert!(!Health::of(&metadata(&[1, 2, 3], &[(-1, &[1, 2, 3])])).is_whole(3), "a partition nobody leads");
     }
 }
