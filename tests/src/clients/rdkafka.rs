@@ -157,21 +157,28 @@ impl Rdkafka {
     }
 }
 
-/// The next record; `None` at the partition's end.
+/// The next record; `None` at the partition's end. Brokers that are not there are told of too, and are no reason to stop.
 fn next(consumer: &BaseConsumer, until: Instant) -> Option<ReadRecord> {
-    let left = until.checked_duration_since(Instant::now()).expect("reading takes longer than it may");
-    match consumer.poll(left).expect("a record, the end or an error comes in time") {
-        Ok(message) => Some(ReadRecord {
-            offset: message.offset(),
-            key: message.key().map(text),
-            value: message.payload().map(text),
-            headers: message
-                .headers()
-                .map(|all| all.iter().map(|one| (one.key.to_owned(), one.value.map(text))).collect())
-                .unwrap_or_default(),
-        }),
-        Err(KafkaError::PartitionEOF(_)) => None,
-        Err(error) => panic!("{error}"),
+    loop {
+        let left = until.checked_duration_since(Instant::now()).expect("reading takes longer than it may");
+        match consumer.poll(left).expect("a record, the end or an error comes in time") {
+            Ok(message) => {
+                return Some(ReadRecord {
+                    offset: message.offset(),
+                    key: message.key().map(text),
+                    value: message.payload().map(text),
+                    headers: message
+                        .headers()
+                        .map(|all| all.iter().map(|one| (one.key.to_owned(), one.value.map(text))).collect())
+                        .unwrap_or_default(),
+                });
+            }
+            Err(KafkaError::PartitionEOF(_)) => return None,
+            Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+            )) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
