@@ -23,8 +23,6 @@ pub(crate) enum Bug {
     DurableIgnored,
     /// KAFKA-15583: the high watermark advances with an ISR below the minimum.
     MinIsrIgnored,
-    /// KAFKA-7128: a follower joins the ISR before it has all from before this reign.
-    JoinBeforeEpochStart,
     /// KIP-101: a follower truncates to its high watermark when its leader changes.
     HighWatermarkTruncation,
     /// KAFKA-6880, KAFKA-7164: logs are taken to be the same without comparing epochs.
@@ -51,7 +49,7 @@ pub(crate) enum Bug {
 
 #[cfg(test)]
 impl Bug {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::ControllerEpochUnchecked,
         Self::LeftoverPresence,
         Self::BounceUnnoticed,
@@ -61,7 +59,6 @@ impl Bug {
         Self::IsrRevertedOnUnknown,
         Self::DurableIgnored,
         Self::MinIsrIgnored,
-        Self::JoinBeforeEpochStart,
         Self::HighWatermarkTruncation,
         Self::DivergenceUnchecked,
         Self::UncleanStaysEligible,

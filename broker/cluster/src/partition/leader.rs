@@ -393,8 +393,7 @@ impl Leader {
     }
 
     fn may_join(&self, progress: &Progress, epoch: i64) -> bool {
-        let epoch_start = if planted(Bug::JoinBeforeEpochStart) { 0 } else { self.epoch_start };
-        let all_below = self.high_watermark.max(epoch_start);
+        let all_below = self.high_watermark.max(self.epoch_start);
         progress.broker_epoch == Some(epoch) && progress.durable >= all_below
     }
 
