@@ -1,3 +1,5 @@
+//! What the simulated ZooKeeper promises, and what it does not, one case at a time.
+
 use std::cell::Cell;
 
 use super::super::executor::WORLD;
