@@ -138,7 +138,8 @@ impl Consumer {
             by_leader.into_iter().map(|(leader, partitions)| (leader, request(partitions))).collect();
         let mut failed = Ok(());
         for answer in client.ask_brokers(&requests).await {
-            failed = failed.and(self.take_answer(answer, records));
+            let taken = self.take_answer(answer, records);
+            failed = failed.and(taken);
         }
         failed
     }
@@ -152,7 +153,8 @@ impl Consumer {
         refused(format!("fetching from `{}`", self.topic.name), answer.error_code, None)?;
         let mut failed = Ok(());
         for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
-            failed = failed.and(self.take(partition, records));
+            let taken = self.take(partition, records);
+            failed = failed.and(taken);
         }
         failed
     }

@@ -248,8 +248,8 @@ impl Client {
             match self.ask_at(&address, request).await {
                 Err(error @ ClientError::Connect { .. }) => last = Some(error),
                 Err(error @ ClientError::Lost { .. }) => {
-                    let others = self.addresses().into_iter().filter(|other| *other != address);
-                    self.anybody = others.last().unwrap_or(address);
+                    let mut others = self.addresses().into_iter().filter(|other| *other != address);
+                    self.anybody = others.next_back().unwrap_or(address);
                     return Err(error);
                 }
                 answered => {

@@ -55,7 +55,7 @@ struct Member {
 enum State {
     /// Not started, or killed: then the thread that buries it.
     Down(Option<thread::JoinHandle<()>>),
-    Up(Up),
+    Up(Box<Up>),
 }
 
 struct Up {
@@ -184,7 +184,7 @@ impl Member {
                         // Nobody listens once the cluster has ended.
                         let _ = halts.send((id, why)).await;
                     });
-                    self.state = State::Up(Up { broker, runtime, watch: watch.abort_handle() });
+                    self.state = State::Up(Box::new(Up { broker, runtime, watch: watch.abort_handle() }));
                     return Ok(());
                 }
                 Err(BrokerError::LogDir(error))
@@ -212,7 +212,7 @@ impl Member {
 
     fn kill(&mut self) {
         let State::Up(up) = std::mem::replace(&mut self.state, State::Down(None)) else { return };
-        let Up { broker, mut runtime, watch } = up;
+        let Up { broker, mut runtime, watch } = *up;
         watch.abort();
         self.sessions.outlive();
         let id = self.id;
@@ -231,7 +231,8 @@ impl Member {
     }
 
     async fn stop(self) -> bool {
-        let State::Up(Up { broker, runtime, watch }) = self.state else { return true };
+        let State::Up(up) = self.state else { return true };
+        let Up { broker, runtime, watch } = *up;
         watch.abort();
         runtime.spawn(broker.stop()).await.unwrap_or(false)
     }

@@ -174,10 +174,13 @@ const WHO: u16 = 3;
 /// Refused.
 const NOT_HERE: u16 = 4;
 
+/// Changes that a test has started and not looked at: no test starts as many.
+const CHANGES_MAX: usize = 1_024;
+
 /// A handler that does what it is told.
 struct Toy {
     leave: Semaphore,
-    started: Mutex<Option<mpsc::UnboundedSender<u16>>>,
+    started: Mutex<Option<mpsc::Sender<u16>>>,
     callers: Mutex<Vec<Caller>>,
 }
 
@@ -189,8 +192,8 @@ impl Default for Toy {
 
 impl Toy {
     /// Tells of every change that starts.
-    fn watch(&self) -> mpsc::UnboundedReceiver<u16> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    fn watch(&self) -> mpsc::Receiver<u16> {
+        let (sender, receiver) = mpsc::channel(CHANGES_MAX);
         *self.started.lock() = Some(sender);
         receiver
     }
@@ -215,7 +218,7 @@ impl Handler for Toy {
         self.callers.lock().push(from.clone());
         if let Some(started) = &*self.started.lock() {
             // A test that stopped watching does not mind.
-            let _ = started.send(kind);
+            let _ = started.try_send(kind);
         }
         match kind {
             ECHO => Ok(body),
