@@ -174,7 +174,11 @@ impl Broker {
 /// Shows the broker's log of a failing test.
 fn log() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG).init());
+    ONCE.call_once(|| {
+        let logging = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG);
+        // Other tests of this crate may have been first.
+        let _ = logging.try_init();
+    });
 }
 
 /// A client that speaks frames.

@@ -101,7 +101,7 @@ fn assert_named_values(tree: &Tree, name: &str, place: usize, at: &str) {
 }
 
 /// The defaults of fields that a version lacks.
-const ABSENT: [i64; 6] = [0, -1, 1, i32::MIN as i64, i32::MAX as i64, i64::MAX];
+const ABSENT: [i64; 7] = [0, -1, -2, 1, i32::MIN as i64, i32::MAX as i64, i64::MAX];
 
 const CORRELATION_ID: i32 = 0x0102_0304;
 
