@@ -25,21 +25,6 @@ fn a_second_broker_on_the_same_data_folder() {
 }
 
 #[test]
-fn a_second_broker_in_the_cluster() {
-    let sluice = Sluice::start();
-    let folder = sluice.folder().join("second");
-    let mut second = sluice.launch(&[
-        ("broker.id", "2"),
-        ("listeners", "SSL://127.0.0.1:0"),
-        ("sluice.admin.listener", "https://127.0.0.1:0"),
-        ("log.dirs", &folder.to_string_lossy()),
-    ]);
-    assert_eq!(second.await_end(PATIENCE).code(), Some(1));
-    assert!(second.said().contains("broker 1"), "it does not say who serves: {}", second.said());
-    the_next_client_is_served(&sluice);
-}
-
-#[test]
 fn a_data_folder_of_another_cluster() {
     let mut sluice = Sluice::start();
     let cluster = sluice.cluster_id().to_owned();
