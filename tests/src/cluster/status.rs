@@ -184,12 +184,17 @@ impl Cluster {
         self.await_topic(topic, within, "every replica is in sync", |all| all.iter().all(Partition::is_whole))
     }
 
-    /// Waits until a partition is led, by a broker that `who` takes.
+    /// Waits until a partition is led, by a broker that `who` takes and that knows it: others may have heard first.
     #[track_caller]
     pub fn await_leader(&self, topic: &str, index: i32, who: impl Fn(i32) -> bool) -> i32 {
         let led = |all: &[Partition]| all.iter().find(|one| one.index == index).and_then(|one| one.leader);
-        let all = self.await_topic(topic, PATIENCE, "a leader", |all| led(all).is_some_and(&who));
-        led(&all).expect("that was awaited")
+        let known = poll_until(PATIENCE, || {
+            let told = self.topic(topic).map_err(|error| error.to_string())?;
+            let Some(leader) = led(&told).filter(|leader| who(*leader)) else { return Err(format!("{told:#?}")) };
+            let own = self.topic_at(leader, topic).map_err(|error| error.to_string())?;
+            if led(&own) == Some(leader) { Ok(leader) } else { Err(format!("broker {leader} tells {own:#?}")) }
+        });
+        known.unwrap_or_else(|last| panic!("{topic}: not within {PATIENCE:?}: a leader: {last}"))
     }
 
     /// Waits until brokers other than `former`, which may still take itself for the leader, tell of another leader of partition

@@ -35,6 +35,10 @@ use crate::net::{ListenerName, Started};
 use crate::partition::{ByteClock, FetchWaiter, NotCommitted, Partition};
 use view::ViewScan;
 
+/// Of a view whose plugins are not ready on this broker: just created, or their binaries not here yet. Clients look for a leader and
+/// ask again, which they may do in vain for as long as the broker's log says why.
+const VIEW_NOT_MADE: ErrorCode = ErrorCode::NotLeaderOrFollower;
+
 /// The version from which topics are named by their ids.
 const IDS_FROM: i16 = 13;
 
@@ -318,7 +322,7 @@ impl PartitionFetch {
                 Some(pinned) => {
                     From::View(Box::new(ViewScan::new(view.id, pinned, partition, base, self.wanted.fetch_offset)))
                 }
-                None => return self.fail(ErrorCode::UnknownServerError),
+                None => return self.fail(VIEW_NOT_MADE),
             },
         };
     }

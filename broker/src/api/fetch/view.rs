@@ -110,7 +110,7 @@ impl ViewScan {
 
     /// Goes on with the chain that is in force now. What an older one showed is answered before the new one looks further.
     fn renew(&mut self, shared: &Shared) -> Result<(), End> {
-        let current = shared.plugins.view(self.view).ok_or(End::Failed(ErrorCode::UnknownServerError))?;
+        let current = shared.plugins.view(self.view).ok_or(End::Failed(super::VIEW_NOT_MADE))?;
         if !current.is_same(&self.chain) {
             if self.shown_bytes > 0 {
                 return Err(End::Answer);
