@@ -131,6 +131,22 @@ pub enum BrokerError {
     /// What other brokers are to be shown.
     #[error("the listener for other brokers: {0}")]
     InterBroker(#[from] TlsError),
+    /// Other brokers do not talk to this one.
+    #[error("{why}")]
+    NotWelcome {
+        /// Which, and why not.
+        why: String,
+    },
+    /// Other brokers are there, and it could not talk to them.
+    #[error(
+        "broker {serving} serves this cluster too, and this one has no listener for it: add one named {listener}, with TLS, to listeners"
+    )]
+    Unreachable {
+        /// One of them.
+        serving: i32,
+        /// `inter.broker.listener.name`.
+        listener: String,
+    },
     /// The source of randomness.
     #[error("the system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -235,6 +251,18 @@ impl Broker {
             peers: peers.clone(),
         });
         let answers: Arc<dyn Handler> = Arc::new(InterBroker::new(metadata.clone(), Arc::clone(&partitions), store));
+        // Before it registers: whoever is counted on must be able to lead and to follow.
+        match &inter_broker {
+            Some(_) => peers.introduce().await.map_err(|error| BrokerError::NotWelcome { why: error.to_string() })?,
+            None => {
+                let image = metadata.image();
+                let other = image.serving().map(|broker| broker.id).find(|id| *id != settings.broker_id);
+                if let Some(serving) = other {
+                    let listener = settings.inter_broker_listener_name.clone();
+                    return Err(BrokerError::Unreachable { serving, listener });
+                }
+            }
+        }
         let inter_broker = inter_broker.map(|bound| rpc::serve(bound, peers, answers));
         metadata.register(registering).await?;
         // What the metadata gives this broker is meant for this life of it only now.

@@ -154,6 +154,10 @@ impl From<BrokerError> for CliError {
             BrokerError::Coordination(StartError::Halted(Halt::IdInUse { .. })) => {
                 Some("give this broker another `broker.id`")
             }
+            BrokerError::NotWelcome { .. } => {
+                Some("is it this broker's certificate? see: sluice config keys sluice.broker.principals")
+            }
+            BrokerError::Unreachable { .. } => Some("see: sluice config keys inter.broker.listener.name"),
             BrokerError::LogDir(_)
             | BrokerError::Coordination(StartError::Halted(_))
             | BrokerError::Logs(_)

@@ -97,6 +97,9 @@ pub(super) enum ConnectError {
     /// Somebody is there, and it came to nothing.
     #[error("{address}: {why}")]
     Failed { address: String, why: String },
+    /// One end does not take the other's certificate.
+    #[error("{address}: {why}")]
+    NotTrusted { address: String, why: String },
     /// A broker is there and does not talk to this one.
     #[error("{address} refuses this broker: {why}")]
     Rejected { address: String, why: HelloRefused },
@@ -129,7 +132,10 @@ impl Connector {
         let Some(tls) = &self.tls else { return Probed::Silent };
         let address = format!("{}:{}", at.host, at.port);
         match timeout(KNOCK_TIME_MAX, secure(tls, at, &address)).await {
-            Ok(Ok(_) | Err(ConnectError::Failed { .. } | ConnectError::Rejected { .. })) => Probed::Alive,
+            Ok(
+                Ok(_)
+                | Err(ConnectError::Failed { .. } | ConnectError::NotTrusted { .. } | ConnectError::Rejected { .. }),
+            ) => Probed::Alive,
             Ok(Err(ConnectError::Refused { .. })) => Probed::Refused,
             Ok(Err(ConnectError::Silent { .. } | ConnectError::NotReady(_))) | Err(_) => Probed::Silent,
         }
@@ -144,6 +150,7 @@ impl Connector {
         address: &str,
     ) -> Result<Opened, ConnectError> {
         let failed = |why: String| ConnectError::Failed { address: address.to_owned(), why };
+        let broken = |error: io::Error| ended_by(&error, address);
         let mut io = secure(tls, at, address).await?;
         let our_epoch = *self.local.epoch.borrow();
         let hello = Hello {
@@ -159,9 +166,12 @@ impl Connector {
             io.write_all(&hello).await?;
             io.flush().await
         };
-        sent.await.map_err(|error| failed(error.to_string()))?;
+        sent.await.map_err(broken)?;
         let mut reader = FrameReader::new(Arc::clone(&self.memory), self.frame_bytes_max);
-        let frame = poll_fn(|cx| reader.poll_frame(cx, &mut io)).await.map_err(|error| failed(error.to_string()))?;
+        let frame = poll_fn(|cx| reader.poll_frame(cx, &mut io)).await.map_err(|error| match error {
+            FrameError::Io(error) => broken(error),
+            other => failed(other.to_string()),
+        })?;
         let frame = frame.ok_or_else(|| failed("it closed the connection without a word".to_owned()))?;
         let greeting: Greeting =
             Envelope::open(frame).and_then(|envelope| envelope.message()).map_err(|error| failed(error.to_string()))?;
@@ -193,14 +203,26 @@ async fn secure(tls: &PeerTls, at: &PeerAddress, address: &str) -> Result<TlsStr
     tune(&stream).map_err(|error| failed(error.to_string()))?;
     let name = ServerName::try_from(at.host.clone()).map_err(|error| failed(error.to_string()))?;
     let stream = TlsConnector::from(Arc::clone(&tls.client)).connect(name, stream).await;
-    let stream = stream.map_err(|error| failed(error.to_string()))?;
+    let stream = stream.map_err(|error| ended_by(&error, address))?;
+    let not_trusted = |why: String| ConnectError::NotTrusted { address: address.to_owned(), why };
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(subject);
     match shown {
         Some(name) if tls.principals.contain(&name) => Ok(stream),
-        Some(name) => Err(failed(format!(
+        Some(name) => Err(not_trusted(format!(
             "its certificate is {name}'s, and sluice.broker.principals has the distinguished names of brokers"
         ))),
-        None => Err(failed("its certificate has no subject".to_owned())),
+        None => Err(not_trusted("its certificate has no subject".to_owned())),
+    }
+}
+
+/// What the end of a connection says: that a certificate is not trusted, at one end or the other, or nothing of the kind.
+fn ended_by(error: &io::Error, address: &str) -> ConnectError {
+    let (address, why) = (address.to_owned(), error.to_string());
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(_) | rustls::Error::InvalidCertificate(_)) => {
+            ConnectError::NotTrusted { address, why }
+        }
+        _ => ConnectError::Failed { address, why },
     }
 }
 

@@ -8,10 +8,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use parking_lot::Mutex;
 use sluice_protocol::records::Chunks;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
 
 use super::connect::{ConnectError, Connector, Local};
@@ -34,6 +35,17 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Looks in a row that have to find the port closed, where no connection has been seen to end. One may meet a listener
 /// that is being made; that three do, and the broker lives, would take a listener that cannot be opened.
 const REFUSALS_ENOUGH: u32 = 3;
+
+/// How long a broker that introduces itself waits for the others: those that are there answer in a round trip or two.
+const INTRODUCTION_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// The other brokers are there and do not talk to this one, so that it could neither lead nor follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("broker {broker} does not take this one for a broker of its cluster: {why}")]
+pub(crate) struct NotWelcome {
+    broker: i32,
+    why: String,
+}
 
 /// What [`Peers`] are made from.
 #[derive(Debug)]
@@ -165,6 +177,29 @@ impl Peers {
             }
             (_, _) => Err(lost("another call's answer came".to_owned())),
         }
+    }
+
+    /// Says hello to every broker that is known. It is enough that one is ready to talk, or that nobody is there; where
+    /// those that are there refuse, the reason of one is given.
+    pub(crate) async fn introduce(&self) -> Result<(), NotWelcome> {
+        let known = Arc::clone(&self.0.known.borrow());
+        let own = self.0.connector.local.node_id;
+        let hellos = known.iter().filter(|(id, _)| **id != own).map(|(id, at)| async move {
+            let opened = timeout(INTRODUCTION_TIME_MAX, self.0.connector.open(*id, at)).await;
+            (*id, opened.map(|opened| opened.map(drop)))
+        });
+        let mut refused = None;
+        for (broker, answer) in join_all(hellos).await {
+            match answer {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error @ (ConnectError::Rejected { .. } | ConnectError::NotTrusted { .. }))) => {
+                    refused = Some(NotWelcome { broker, why: error.to_string() });
+                }
+                // Not there, or silent, or somebody else by now: nothing is learnt of this broker.
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        refused.map_or(Ok(()), Err)
     }
 
     /// Knocks at a broker's door: whether anybody opens, within half a second.
