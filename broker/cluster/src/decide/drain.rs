@@ -185,6 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn what_only_those_to_come_have_goes_on() {
+        let mut cluster = Cluster::of(&[(1, ""), (2, ""), (3, "")]).assigned("orders", &[&[1, 2]]);
+        cluster.replay(&MetadataRecord::TopicConfig {
+            topic: cluster.image.topic("orders").unwrap().id,
+            name: "min.insync.replicas".into(),
+            value: Some("2".into()),
+        });
+        cluster.decide(&Drain { id: 1 }).unwrap();
+        cluster.decide(&super::super::AdvanceReassignments::default()).unwrap();
+        cluster.in_sync("orders", &[1, 3]);
+        let moving = cluster.partition("orders").clone();
+        assert_eq!((&moving.adding[..], &moving.removing[..], &moving.isr[..]), (&[3][..], &[1][..], &[3, 1][..]));
+        assert_eq!(cluster.decide(&Undrain { id: 1 }), Ok(1));
+        assert!(!is_draining(&cluster.image, 1));
+        assert_eq!(cluster.partition("orders"), &moving, "back it would be on one replica");
+    }
+
+    #[test]
     fn what_would_break_replication() {
         let check = |what: &str, mut cluster: Cluster, id: i32, why: DrainError| {
             assert_eq!(cluster.decide(&Drain { id }), Err(why), "{what}");

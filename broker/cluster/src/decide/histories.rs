@@ -64,9 +64,13 @@ proptest! {
         for event in events {
             let before = TOPICS.map(|topic| cluster.partition(topic).clone());
             let shown = format!("{event:?} after {before:?}");
+            let is_move = matches!(event, Event::Reassign(..) | Event::Cancel(_));
             happens(&mut cluster, event);
             for (topic, before) in TOPICS.iter().zip(&before) {
                 check(&cluster, topic, before, &shown);
+                if is_move {
+                    check_moved(&cluster, topic, before, &shown);
+                }
             }
             prop_assert_eq!(&snapshot::decode(&snapshot::encode(&cluster.image)).unwrap(), &cluster.image, "{}", shown);
         }
@@ -122,12 +126,25 @@ fn reassign(cluster: &mut Cluster, partition: (sluice_protocol::Uuid, i32, Optio
     let _ = cluster.decide(&change).unwrap();
 }
 
+/// Replicas that are moved take nothing that was promised away.
+fn check_moved(cluster: &Cluster, topic: &str, before: &PartitionRegistration, shown: &str) {
+    let after = cluster.partition(topic);
+    let have_it = |one: &PartitionRegistration| one.isr.len() + one.elr.len();
+    let promised = min_insync_replicas(cluster, topic).min(after.replicas.len());
+    let kept = after == before || have_it(after) >= promised.min(have_it(before));
+    assert!(kept, "as many as before have it all, or as many as promised; {topic} is {after:?}: {shown}");
+}
+
+fn min_insync_replicas(cluster: &Cluster, topic: &str) -> usize {
+    let configs = &cluster.image.topic(topic).unwrap().configs;
+    cluster.rules().value(configs, "min.insync.replicas").unwrap().parse().unwrap()
+}
+
 fn check(cluster: &Cluster, topic: &str, before: &PartitionRegistration, shown: &str) {
     let after = cluster.partition(topic);
     let PartitionRegistration { replicas, isr, elr, leader, leader_epoch, partition_epoch, .. } = after;
     let shown = format!("{topic} is {after:?}: {shown}");
-    let configs = &cluster.image.topic(topic).unwrap().configs;
-    let min: usize = cluster.rules().value(configs, "min.insync.replicas").unwrap().parse().unwrap();
+    let min = min_insync_replicas(cluster, topic);
     let has_leader = *leader != PartitionRegistration::NO_LEADER;
     let serves = |id: &i32| cluster.image.broker(*id).is_some_and(|broker| !broker.fenced);
     assert_eq!(has_leader, !isr.is_empty(), "it leads who is in sync; {shown}");

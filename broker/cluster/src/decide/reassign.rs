@@ -54,8 +54,8 @@ pub enum ReassignError {
         /// The partition.
         partition: i32,
     },
-    /// Of the replicas that would stay none can lead: what was acknowledged is on the ones to go.
-    #[error("no replica of partition {partition} that would stay is in sync and serving")]
+    /// Of the replicas that would stay none can lead, or too few are in sync: what was acknowledged is on the ones to go.
+    #[error("too few replicas of partition {partition} that would stay are in sync and serving")]
     NobodyInSync {
         /// The partition.
         partition: i32,
@@ -138,9 +138,9 @@ pub(super) fn reassign(
     let own = without(&before.replicas, &before.adding);
     let (adding, removing) = (without(target, &own), without(&own, target));
     let replicas = target.iter().chain(&removing).copied().collect();
-    let change = PartitionChange::of(before, brokers, TopicRules::of(topic, configs));
-    let after = change.replicas(replicas, adding, removing).build();
-    if let Some(after) = somebody_left(index, before, after)? {
+    let rules = TopicRules::of(topic, configs);
+    let after = PartitionChange::of(before, brokers, rules).replicas(replicas, adding, removing).build();
+    if let Some(after) = enough_left(index, before, after, rules)? {
         changed.put(id, index, after);
     }
     Ok(())
@@ -159,25 +159,31 @@ pub(super) fn cancel(
     if !before.is_reassigning() {
         return Err(ReassignError::NotReassigning { partition: index });
     }
-    let change = PartitionChange::of(before, brokers, TopicRules::of(topic, configs));
-    let after = change.replicas(without(&before.replicas, &before.adding), Vec::new(), Vec::new()).build();
-    if let Some(after) = somebody_left(index, before, after)? {
+    let rules = TopicRules::of(topic, configs);
+    let own = without(&before.replicas, &before.adding);
+    let after = PartitionChange::of(before, brokers, rules).replicas(own, Vec::new(), Vec::new()).build();
+    if let Some(after) = enough_left(index, before, after, rules)? {
         changed.put(id, index, after);
     }
     Ok(())
 }
 
-/// Refuses a change that would leave nobody who has what was acknowledged, or nobody who could lead where there is a leader.
-fn somebody_left(
+/// Refuses a change that would leave nobody who has what was acknowledged, or nobody who could lead where there is a leader; or
+/// that on fewer replicas than `min.insync.replicas` promises. Where it is on fewer already, on no fewer than that.
+fn enough_left(
     partition: i32,
     before: &PartitionRegistration,
     after: Option<PartitionRegistration>,
+    rules: TopicRules,
 ) -> Result<Option<PartitionRegistration>, ReassignError> {
     let Some(after) = after else { return Ok(None) };
     let had_leader = before.leader != PartitionRegistration::NO_LEADER;
     let is_led = after.leader != PartitionRegistration::NO_LEADER;
     let is_clean = before.recovering || !after.recovering;
-    if (after.isr.is_empty() && after.elr.is_empty()) || (had_leader && !is_led) || !is_clean {
+    let have_it = |one: &PartitionRegistration| one.isr.len() + one.elr.len();
+    let promised = rules.min_insync_replicas.clamp(1, after.replicas.len().max(1));
+    let are_too_few = have_it(&after) == 0 || have_it(&after) < promised.min(have_it(before));
+    if are_too_few || (had_leader && !is_led) || !is_clean {
         return Err(ReassignError::NobodyInSync { partition });
     }
     Ok(Some(after))

@@ -59,11 +59,7 @@ fn nothing_has_to_be_copied() {
 #[test]
 fn those_who_stay_have_to_be_enough() {
     let mut cluster = cluster();
-    cluster.replay(&MetadataRecord::TopicConfig {
-        topic: topic(&cluster),
-        name: "min.insync.replicas".into(),
-        value: Some("2".into()),
-    });
+    min_insync_replicas(&mut cluster, "2");
     in_sync(&mut cluster, &[1, 3]);
     ask(&mut cluster, Some(&[1, 2])).unwrap();
     assert!(partition(&cluster).is_reassigning(), "2 is not in sync, and 1 alone is too few");
@@ -99,6 +95,36 @@ fn taken_back() {
     let back = partition(&cluster);
     assert_eq!((&back.replicas[..], &back.isr[..], back.leader), (&[1, 2, 3][..], &[1][..], 1));
     assert!(!back.is_reassigning());
+}
+
+#[test]
+fn what_was_promised_on_two_is_not_left_on_one() {
+    let refused = Err(ReassignError::NobodyInSync { partition: 0 });
+    let check = |what: &str, isr: &[i32], replicas: Option<&[i32]>, expected: Result<(), ReassignError>| {
+        let mut cluster = cluster();
+        min_insync_replicas(&mut cluster, "2");
+        ask(&mut cluster, Some(&[4, 5])).unwrap();
+        in_sync(&mut cluster, isr);
+        let before = partition(&cluster);
+        assert_eq!(ask(&mut cluster, replicas), expected, "{what}");
+        assert_eq!(partition(&cluster) == before, expected.is_err(), "{what}");
+    };
+    check("taken back while one that stays is in sync", &[1, 4], None, refused.clone());
+    check("other ones to come", &[1, 4], Some(&[1, 2, 5]), refused);
+    check("one replica is wanted", &[1, 4], Some(&[1]), Ok(()));
+    check("the one to come stays", &[1, 4], Some(&[1, 4]), Ok(()));
+    check("two that stay", &[1, 2, 4], None, Ok(()));
+    check("one that stays and one that is eligible", &[1], None, Ok(()));
+}
+
+#[test]
+fn too_few_before_are_enough_after() {
+    let mut cluster = cluster();
+    in_sync(&mut cluster, &[1]);
+    min_insync_replicas(&mut cluster, "2");
+    ask(&mut cluster, Some(&[4, 5])).unwrap();
+    assert_eq!(ask(&mut cluster, None), Ok(()), "it was on one, and is on one");
+    assert_eq!(cluster.shown("orders"), "leader 1 isr 1 elr ");
 }
 
 #[test]
@@ -152,6 +178,11 @@ fn ask(cluster: &mut Cluster, replicas: Option<&[i32]>) -> Result<(), ReassignEr
     let partitions = vec![(topic(cluster), 0, replicas.map(<[i32]>::to_vec))];
     let answer = cluster.decide(&AlterReassignments { partitions, allow_replication_factor_change: true });
     answer.unwrap().remove(0)
+}
+
+fn min_insync_replicas(cluster: &mut Cluster, value: &str) {
+    let (topic, name) = (topic(cluster), "min.insync.replicas".into());
+    cluster.replay(&MetadataRecord::TopicConfig { topic, name, value: Some(value.into()) });
 }
 
 /// The leader says who is in sync.
