@@ -299,8 +299,11 @@ impl Connection {
         loop {
             self.poll_read(cx)?;
             let took = self.poll_queue(cx, queue)?;
+            let was_full = self.unwritten_bytes >= UNWRITTEN_BYTES_MAX;
             self.poll_write(cx).map_err(Ended::Writing)?;
-            if !took {
+            // Room that has come: the queue was not looked at without it, and nothing else would wake this.
+            let has_room = was_full && self.unwritten_bytes < UNWRITTEN_BYTES_MAX;
+            if !took && !has_room {
                 break;
             }
         }

@@ -113,7 +113,9 @@ impl Peers {
     pub(crate) fn know(&self, brokers: BTreeMap<i32, PeerAddress>) {
         let moved =
             |id: &i32, at: &PeerAddress| brokers.get(id).is_none_or(|now| (&now.host, now.port) != (&at.host, at.port));
-        self.0.links.lock().retain(|(id, _), (at, _)| !moved(id, at));
+        // Links are made from what is known, under the same lock: none is left to an address that has just been replaced.
+        let mut links = self.0.links.lock();
+        links.retain(|(id, _), (at, _)| !moved(id, at));
         self.0.known.send_if_modified(|known| {
             let changed = **known != brokers;
             if changed {
@@ -129,9 +131,9 @@ impl Peers {
     }
 
     fn link(&self, broker: i32, purpose: Purpose) -> Result<Link, CallError> {
+        let mut links = self.0.links.lock();
         let at = self.address(broker);
         let at = at.ok_or_else(|| CallError::NotSent { broker, why: "there is no such broker now".to_owned() })?;
-        let mut links = self.0.links.lock();
         let link = |at: PeerAddress| Link::start(Arc::clone(&self.0.connector), broker, at, purpose);
         let (_, link) = links.entry((broker, purpose)).or_insert_with(|| (at.clone(), link(at)));
         Ok(link.clone())
