@@ -61,7 +61,7 @@ pub(super) async fn start(cx: &Context<'_>, answering: Answering, request: Produ
                 None => store(cx, &source, data, request.acks).await,
             };
             partition_responses.push(match stored {
-                Ok(stored) => produced.stored(partition_responses.len(), index, stored),
+                Ok(stored) => produced.stored(request.acks, partition_responses.len(), index, stored),
                 Err(refusal) => refusal.into_response(index),
             });
         }
@@ -153,7 +153,7 @@ async fn pass_and_append(
     let span_end = i64::from(batch.header.last_offset_delta) + 1;
     let gate_by = Instant::now() + GATE_TIME_MAX;
     loop {
-        let Placed { at: sequence, leader_epoch } = partition.check_sequence(&batch.header)?;
+        let Placed { at: sequence, leader_epoch } = partition.check_sequence(&batch.header).map_err(refused)?;
         if let Sequence::Duplicate { base_offset, log_append_time } = sequence {
             let end = base_offset + span_end;
             return Ok(Stored::again(partition, base_offset, end, log_append_time, leader_epoch));
@@ -193,9 +193,7 @@ async fn pass_and_append(
                 cx.shared.plugins.settled().await;
                 continue;
             }
-            Err(AppendRefused::NotLeader) => return Err(Refusal::bare(ErrorCode::NotLeaderOrFollower)),
-            Err(AppendRefused::Closed) => return Err(Refusal::bare(ErrorCode::UnknownTopicOrPartition)),
-            Err(AppendRefused::Log(cause)) => return Err(cause.into()),
+            Err(error) => return Err(refused(error)),
         };
         return Ok(match at {
             Appended::New { base_offset, log_end, .. } => {
@@ -207,6 +205,15 @@ async fn pass_and_append(
                 Stored::again(partition, base_offset, base_offset + span_end, log_append_time, leader_epoch)
             }
         });
+    }
+}
+
+fn refused(error: AppendRefused) -> Refusal {
+    match error {
+        AppendRefused::NotLeader => Refusal::bare(ErrorCode::NotLeaderOrFollower),
+        AppendRefused::Closed => Refusal::bare(ErrorCode::UnknownTopicOrPartition),
+        AppendRefused::GateBound => Refusal::new(ErrorCode::NotEnoughReplicas, error.to_string()),
+        AppendRefused::Log(cause) => cause.into(),
     }
 }
 
@@ -222,21 +229,26 @@ struct Stored {
     base_offset: i64,
     log_append_time_ms: i64,
     log_start_offset: i64,
-    committed: oneshot::Receiver<Result<(), NotCommitted>>,
+    partition: Arc<Partition>,
+    /// Where it ends, and the reign in which it does.
+    end: i64,
+    leader_epoch: i32,
 }
 
 impl Stored {
-    fn new(partition: &Partition, base_offset: i64, end: i64, log_append_time_ms: i64, leader_epoch: i32) -> Self {
+    fn new(partition: &Arc<Partition>, base_offset: i64, end: i64, log_append_time_ms: i64, leader_epoch: i32) -> Self {
         Self {
             base_offset,
             log_append_time_ms,
             log_start_offset: partition.reader().log_start_offset(),
-            committed: partition.waiters().committed(end, leader_epoch),
+            partition: Arc::clone(partition),
+            end,
+            leader_epoch,
         }
     }
 
     /// A batch that is in the log already answers as it did the first time, and waits as it did.
-    fn again(partition: &Partition, base_offset: i64, end: i64, log_append_time: i64, leader_epoch: i32) -> Self {
+    fn again(partition: &Arc<Partition>, base_offset: i64, end: i64, log_append_time: i64, leader_epoch: i32) -> Self {
         Self::new(partition, base_offset, end, log_append_time, leader_epoch)
     }
 }
@@ -258,8 +270,12 @@ struct Uncommitted {
 }
 
 impl Produced {
-    fn stored(&mut self, partition: usize, index: i32, stored: Stored) -> PartitionProduceResponse {
-        self.uncommitted.push(Uncommitted { topic: self.responses.len(), partition, committed: stored.committed });
+    /// Only who asked for `acks=all` waits, and is waited for.
+    fn stored(&mut self, acks: i16, partition: usize, index: i32, stored: Stored) -> PartitionProduceResponse {
+        if acks == ACKS_ALL {
+            let committed = stored.partition.waiters().committed(stored.end, stored.leader_epoch);
+            self.uncommitted.push(Uncommitted { topic: self.responses.len(), partition, committed });
+        }
         PartitionProduceResponse {
             index,
             base_offset: stored.base_offset,

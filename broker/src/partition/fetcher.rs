@@ -12,7 +12,7 @@
 //!
 //! A flush is never waited for: the next fetch is under way when what came is made durable, and another reports it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -399,7 +399,7 @@ impl Fetcher {
         self.generation += 1;
         self.forgotten.clear();
         self.due.clear();
-        let paused: Vec<PartitionId> = self.later.keys().map(|(_, key)| *key).collect();
+        let paused: HashSet<PartitionId> = self.later.keys().map(|(_, key)| *key).collect();
         for (key, slot) in &mut self.slots {
             slot.started = None;
             if !paused.contains(key) {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::{Fetchers, Partition, PartitionConfig, Proposals, Rates, Throttles};
 use crate::plugins::GateMarks;
-use crate::rpc::{FetchError, PartitionId};
+use crate::rpc::PartitionId;
 use crate::slow;
 
 /// What the manager needs to know of the broker.
@@ -57,6 +57,8 @@ pub(crate) struct Manager {
 struct Changing {
     /// Logs that do not open, and why.
     offline: HashMap<PartitionId, String>,
+    /// Logs that did not open and may when it is tried again.
+    unopened: HashSet<PartitionId>,
     /// The image that everything open was last given.
     applied: Arc<Image>,
 }
@@ -86,14 +88,6 @@ impl PartitionError {
             Self::Unknown => ErrorCode::UnknownTopicOrPartition,
             Self::NotLeader => ErrorCode::NotLeaderOrFollower,
             Self::Offline(_) => ErrorCode::KafkaStorageError,
-        }
-    }
-
-    /// What a follower is told.
-    pub(super) fn for_follower(&self) -> FetchError {
-        match self {
-            Self::Unknown | Self::NotLeader => FetchError::NotLeader,
-            Self::Offline(_) => FetchError::Storage,
         }
     }
 }
@@ -186,16 +180,6 @@ impl Manager {
         slow::in_place(|| self.open_late(key))
     }
 
-    /// A partition that a follower wants to read.
-    pub(super) fn led(&self, key: PartitionId) -> Result<Arc<Partition>, PartitionError> {
-        if let Some(partition) = self.find(key) {
-            return Ok(partition);
-        }
-        let image = (self.config.image)();
-        let held = Held::find(&image, key).ok_or(PartitionError::Unknown)?;
-        self.get(held.topic, key.index)
-    }
-
     /// A partition that is open.
     pub(crate) fn find(&self, key: PartitionId) -> Option<Arc<Partition>> {
         self.open.load().get(&key).cloned()
@@ -247,11 +231,11 @@ impl Manager {
         let next = AtomicUsize::new(0);
         let opened = Mutex::new(Vec::with_capacity(held.len()));
         let failed = Mutex::new(Vec::new());
+        let unopened = Mutex::new(Vec::new());
         let open = |held: &Held<'_>| match self.open_one(image, *held) {
             Ok(partition) => opened.lock().push(partition),
             Err(NotOpened { why, for_good: true }) => failed.lock().push((held.key(), why)),
-            // It is tried again when it is asked for.
-            Err(NotOpened { for_good: false, .. }) => {}
+            Err(NotOpened { for_good: false, .. }) => unopened.lock().push(held.key()),
         };
         if let [only] = held {
             open(only);
@@ -267,8 +251,10 @@ impl Manager {
             });
         }
         changing.offline.extend(failed.into_inner());
+        changing.unopened.extend(unopened.into_inner());
         let opened = opened.into_inner();
         for partition in &opened {
+            changing.unopened.remove(&partition.key());
             if let Some(held) = Held::find(image, partition.key()) {
                 self.give_role(image, partition, held, (self.config.resolve)(held.topic));
             }
@@ -465,6 +451,7 @@ impl Manager {
             |key: &PartitionId| Held::find(image, *key).is_some_and(|held| held.registration.replicas.contains(&local));
         let offline = changing.offline.len();
         changing.offline.retain(|key, _| is_held(key));
+        changing.unopened.retain(is_held);
         if changing.offline.len() < offline {
             self.remove_strays(image);
         }
@@ -498,8 +485,23 @@ impl Manager {
                 for partition in self.all().values() {
                     partition.keep_house(now_ms);
                 }
+                self.open_again();
             });
         }
+    }
+
+    /// Tries those again that did not open for want of room or of files: nobody may ask for a follower's.
+    fn open_again(&self) {
+        let mut changing = self.changing.lock();
+        if changing.unopened.is_empty() {
+            return;
+        }
+        let image = (self.config.image)();
+        let keys = std::mem::take(&mut changing.unopened);
+        let held: Vec<Held<'_>> = keys.iter().filter_map(|key| Held::find(&image, *key)).collect();
+        let local = self.config.node_id;
+        let held: Vec<Held<'_>> = held.into_iter().filter(|held| held.registration.replicas.contains(&local)).collect();
+        self.open_these(&image, &held, &mut changing);
     }
 
     /// Closes every log and writes the clean marker, the last act of an orderly end.

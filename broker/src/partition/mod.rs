@@ -38,7 +38,7 @@ use sluice_cluster::partition::{Follower, FollowerFetch, LeaderRules};
 use sluice_protocol::records::{Batch, BatchHeader, TimestampType};
 use sluice_protocol::{ErrorCode, Uuid};
 use sluice_storage::{
-    AppendError, Appended, FlushHandle, FlushMode, Flusher, Log, LogConfig, LogReader, Sequence, SequenceError, Wake,
+    AppendError, Appended, FlushHandle, FlushMode, Flusher, Log, LogConfig, LogReader, Sequence, Wake,
 };
 
 use crate::plugins::GateMark;
@@ -256,13 +256,14 @@ impl Partition {
     }
 
     /// Whether a batch is the next of its producer: asked before any plugin runs on it.
-    pub(crate) fn check_sequence(&self, header: &BatchHeader) -> Result<Placed<Sequence>, SequenceError> {
+    pub(crate) fn check_sequence(&self, header: &BatchHeader) -> Result<Placed<Sequence>, AppendRefused> {
         let appender = self.appender.lock();
-        let at = match &*appender {
-            Some(log) => log.check(header)?,
-            // The append will say that it is closed.
-            None => Sequence::New,
-        };
+        let log = appender.as_ref().ok_or(AppendRefused::Closed)?;
+        if !self.leads() {
+            // What a follower knows of producers is cut with its log: it is not for them to hear.
+            return Err(AppendRefused::NotLeader);
+        }
+        let at = log.check(header).map_err(AppendError::from)?;
         Ok(Placed { at, leader_epoch: self.leader_epoch() })
     }
 
@@ -326,11 +327,13 @@ impl Partition {
         drop(self.appender.lock());
     }
 
-    /// Rolls and retains as the topic's configuration asks.
+    /// Rolls and retains as the topic's configuration asks. What goes is the leader's to say, and followers give up what it has
+    /// given up: a consumer that is sent to a follower finds there what the leader has.
     fn keep_house(&self, now_ms: i64) {
         let mut appender = self.appender.lock();
         let Some(log) = &mut *appender else { return };
-        match log.roll_if_due(now_ms).and_then(|()| log.retain(now_ms)) {
+        let up_to = if self.leads() { self.high_watermark() } else { self.reader.log_start_offset() };
+        match log.roll_if_due(now_ms).and_then(|()| log.retain(now_ms, up_to)) {
             Ok(retained) if retained.segments > 0 => {
                 tracing::info!(log = %log.name(), segments = retained.segments, bytes = retained.bytes, "retention");
             }

@@ -95,7 +95,7 @@ impl Partition {
             follower.on_answer(&answer(fetched), |epoch| self.reader.end_offset_for_epoch(epoch))
         };
         match step {
-            Step::Append => self.append_replicated(log, fetched, records, now_ms),
+            Step::Append => self.append_replicated(log, leader_epoch, fetched, records, now_ms),
             Step::TruncateTo(offset) => {
                 let log_end = self.reader.log_end_offset();
                 tracing::info!(log = %log.name(), leader_epoch, offset, log_end, "cut back to where the leader's log parts");
@@ -122,9 +122,16 @@ impl Partition {
     }
 
     /// Called with the appender held.
-    fn append_replicated(&self, log: &mut Log, fetched: &FetchedPartition, records: &Chunks, now_ms: i64) -> Took {
+    fn append_replicated(
+        &self,
+        log: &mut Log,
+        leader_epoch: i32,
+        fetched: &FetchedPartition,
+        records: &Chunks,
+        now_ms: i64,
+    ) -> Took {
         if !records.is_empty() {
-            match log.append_replicated(records, now_ms) {
+            match log.append_replicated(records, leader_epoch, now_ms) {
                 Ok(appended) => self.waiters.appended(appended.log_end, appended.bytes as u64),
                 Err(error) => return self.not_replicated(log, fetched, &error),
             }
@@ -156,6 +163,10 @@ impl Partition {
                     "the leader's replica is damaged below the high watermark; this one is kept and does not follow until another broker leads"
                 );
                 Took::Over
+            }
+            ReplicateError::LaterEpoch { .. } => {
+                tracing::warn!(log = %log_name, %error, "what the former leader sent is not appended");
+                Took::Later
             }
             ReplicateError::Corrupt { .. } | ReplicateError::EpochWentBack { .. } => {
                 tracing::error!(log = %log_name, %error, "what the leader sent is not appended; it is fetched again");

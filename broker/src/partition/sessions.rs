@@ -173,7 +173,10 @@ impl ReplicaSessions {
             taken: watch::Sender::new(u64::from(fetch.sequence)),
             answered: watch::Sender::new(u64::from(fetch.sequence)),
         });
-        if let Some(before) = sessions.insert(from.id, Arc::clone(&session)) {
+        let before = sessions.insert(from.id, Arc::clone(&session));
+        // Whoever is in the middle of a fetch of the session before holds it up; nobody else is to wait for that.
+        drop(sessions);
+        if let Some(before) = before {
             before.end();
         }
         Some(session)
@@ -341,10 +344,18 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    /// A fetch that was under way when the session ended may have taken partitions in again.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl State {
     /// The slot of a partition, made when it is named for the first time.
     fn slot(&mut self, session: &Session, partitions: &Manager, key: PartitionId) -> Result<&mut Slot, FetchError> {
-        let partition = partitions.led(key).map_err(|error| error.for_follower())?;
+        // Not open yet, if at all: this broker opens what it has a replica of by itself, and the follower asks again.
+        let partition = partitions.find(key).ok_or(FetchError::NotLeader)?;
         // Closed and opened again it is another one.
         if self.slots.get(&key).is_some_and(|slot| !Arc::ptr_eq(&slot.partition, &partition)) {
             self.forget(&key);

@@ -66,6 +66,10 @@ pub(crate) enum NotCommitted {
     NotEnoughReplicas,
 }
 
+/// Appends above the high watermark that are told apart. While too few replicas are in sync it stands still, and producers that
+/// do not wait for it go on: from here on they are counted with the newest.
+const UNCOMMITTED_MAX: usize = 4_096;
+
 /// The waiters of one partition and the bytes that have come below its high watermark.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
@@ -141,7 +145,7 @@ impl Waiters {
     pub(crate) fn appended(&self, log_end: i64, bytes: u64) {
         let mut inner = self.inner.lock();
         if log_end > inner.high_watermark {
-            inner.uncommitted.insert(log_end, bytes);
+            inner.note_uncommitted(log_end, bytes);
         } else {
             // The high watermark overtook the append before it was noted here: its bytes are committed already.
             inner.committed_bytes += bytes;
@@ -225,6 +229,15 @@ impl Waiters {
 }
 
 impl Inner {
+    fn note_uncommitted(&mut self, log_end: i64, bytes: u64) {
+        let joined = match self.uncommitted.len() < UNCOMMITTED_MAX {
+            true => None,
+            false => self.uncommitted.pop_last(),
+        };
+        let (end, before) = joined.unwrap_or_default();
+        *self.uncommitted.entry(log_end.max(end)).or_default() += bytes + before;
+    }
+
     fn fail_producers(&mut self, why: NotCommitted) {
         for waiting in std::mem::take(&mut self.producers).into_values().flatten() {
             // A producer that hung up no longer wants to know.
@@ -272,6 +285,20 @@ mod tests {
         waiters.advanced(5);
         assert_eq!(answered(&mut second), Some(Ok(())));
         assert_eq!(answered(&mut waiters.committed(4, EPOCH)), Some(Ok(())), "already passed");
+    }
+
+    #[test]
+    fn appends_that_are_never_committed_do_not_pile_up() {
+        let waiters = led();
+        let many = UNCOMMITTED_MAX as i64 + 100;
+        for end in 1..=many {
+            waiters.appended(end, 10);
+        }
+        assert_eq!(waiters.inner.lock().uncommitted.len(), UNCOMMITTED_MAX);
+        waiters.advanced(many - 1);
+        assert_eq!(waiters.byte_clock().0, (UNCOMMITTED_MAX as u64 - 1) * 10, "the newest are counted together");
+        waiters.advanced(many);
+        assert_eq!(waiters.byte_clock().0, many.unsigned_abs() * 10, "and none is forgotten");
     }
 
     #[test]

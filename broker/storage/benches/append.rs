@@ -60,7 +60,7 @@ fn main() {
                 append(&mut log, &batch);
                 appends += 1;
                 if appends.is_multiple_of(BATCHES as u64) {
-                    log.retain(0).expect("kept");
+                    log.retain(0, i64::MAX).expect("kept");
                     dir.sweep().expect("swept");
                 }
             });
@@ -163,7 +163,7 @@ fn replicate(log: &mut Log, batch: &Batch) {
     let header = BatchHeader { base_offset: log.reader().log_end_offset(), partition_leader_epoch: 0, ..batch.header };
     let mut answer = Chunks::from(Bytes::copy_from_slice(&header.to_bytes()));
     batch.body.parts().iter().for_each(|piece| answer.push(piece.clone()));
-    log.append_replicated(&answer, 0).expect("appended");
+    log.append_replicated(&answer, i32::MAX, 0).expect("appended");
 }
 
 fn log_dir(path: &Path) -> LogDir {

@@ -28,7 +28,7 @@ fn old_segments_go_by_weight_and_their_files_with_the_sweep() {
     let machine = Machine::new();
     let (mut log, sent) = filled(&machine, LogConfig { retention_bytes: Some(1000), ..small() }, 17);
     assert_eq!(machine.segments().len(), 4);
-    let retained = log.retain(NOW_MS).expect("kept");
+    let retained = log.retain(NOW_MS, i64::MAX).expect("kept");
     assert_eq!(retained.segments, 1);
     let reader = log.reader();
     assert_eq!(reader.log_start_offset(), 10);
@@ -45,12 +45,25 @@ fn old_segments_go_by_weight_and_their_files_with_the_sweep() {
 }
 
 #[test]
+fn what_is_not_committed_stays_however_old() {
+    let machine = Machine::new();
+    let (mut log, sent) = filled(&machine, LogConfig { retention_ms: Some(1000), ..small() }, 7);
+    let late = NOW_MS + 5000;
+    assert_eq!(log.retain(late, 9).expect("kept").segments, 0, "a segment goes whole or not at all");
+    assert_eq!(log.retain(late, 13).expect("kept").segments, 1, "the last record is not committed");
+    assert_eq!((log.reader().log_start_offset(), log.reader().log_end_offset()), (10, 14));
+    sent.assert_log_is(&log, 7, "what is left");
+    assert_eq!(log.retain(late, 14).expect("kept").segments, 1, "all of it is");
+    assert_eq!((log.reader().log_start_offset(), log.reader().log_end_offset()), (14, 14));
+}
+
+#[test]
 fn a_log_grown_old_is_emptied_and_keeps_its_end() {
     let machine = Machine::new();
     let (mut log, _) = filled(&machine, LogConfig { retention_ms: Some(1000), ..small() }, 7);
     machine.flush(&log).expect("durable");
-    assert_eq!(log.retain(NOW_MS + 900).expect("kept").segments, 0);
-    assert_eq!(log.retain(NOW_MS + 5000).expect("kept").segments, 2, "the active one too");
+    assert_eq!(log.retain(NOW_MS + 900, i64::MAX).expect("kept").segments, 0);
+    assert_eq!(log.retain(NOW_MS + 5000, i64::MAX).expect("kept").segments, 2, "the active one too");
     machine.dir.sweep().expect("swept");
     for crash in [Crash::Killed, Crash::PowerCut] {
         let (mut log, recovery) = machine.after(crash).open(small());
@@ -65,7 +78,7 @@ fn a_reader_with_a_removed_segment_reads_on() {
     let machine = Machine::new();
     let (mut log, sent) = filled(&machine, LogConfig { retention_bytes: Some(0), ..small() }, 17);
     let slice = log.reader().read(0, usize::MAX >> 1, i64::MAX, true).expect("read");
-    log.retain(NOW_MS).expect("kept");
+    log.retain(NOW_MS, i64::MAX).expect("kept");
     machine.dir.sweep().expect("swept");
     let mut bytes = Vec::new();
     for part in &slice.parts {
@@ -105,7 +118,7 @@ fn producers_are_forgotten_when_idle() {
     let (mut log, _) = filled(&machine, config, 3);
     let late = batch(9, RECORDS);
     append(&mut log, &late, 1).expect_err("a gap");
-    log.retain(NOW_MS + 1000).expect("kept");
+    log.retain(NOW_MS + 1000, i64::MAX).expect("kept");
     append(&mut log, &late, 1).expect("unknown, so it may start anywhere");
 }
 
@@ -118,12 +131,12 @@ fn an_idle_log_holds_no_file_and_wakes_up_when_used() {
     let reader = log.reader();
     assert!(reader.open_files() > 0);
     for _ in 0..2 {
-        log.retain(NOW_MS).expect("kept");
+        log.retain(NOW_MS, i64::MAX).expect("kept");
     }
     assert_eq!(reader.open_files(), 0);
     sent.assert_log_is(&log, 17, "read again");
     for _ in 0..2 {
-        log.retain(NOW_MS).expect("kept");
+        log.retain(NOW_MS, i64::MAX).expect("kept");
     }
     sent.append(&mut log, &batch(17, RECORDS), 1);
     assert_eq!(reader.open_files(), 1);
@@ -134,7 +147,7 @@ fn an_idle_log_holds_no_file_and_wakes_up_when_used() {
 fn a_deleted_log_leaves_nothing_and_its_name_is_free() {
     let machine = Machine::new();
     let (mut log, _) = filled(&machine, LogConfig { retention_bytes: Some(0), ..small() }, 17);
-    log.retain(NOW_MS).expect("segments wait to be swept");
+    log.retain(NOW_MS, i64::MAX).expect("segments wait to be swept");
     log.delete().expect("deleted");
     assert!(machine.segments().is_empty());
     let (log, _) = machine.open(small());

@@ -38,7 +38,7 @@ fn written(random: &mut Random, batches: usize) -> History {
 fn replicate(log: &mut Log, history: &History, random: &mut Random) {
     let answer = history.answer(log.reader().log_end_offset(), 1 + random.below(6), random);
     let bytes = answer.len();
-    let appended = log.append_replicated(&answer, NOW_MS).expect("what the leader has");
+    let appended = log.append_replicated(&answer, i32::MAX, NOW_MS).expect("what the leader has");
     assert_eq!((appended.log_end, appended.bytes), (log.reader().log_end_offset(), bytes));
 }
 
@@ -49,12 +49,13 @@ fn a_follower_is_its_leader_byte_for_byte() {
         let history = written(&mut random, 40);
         let (leader, follower) = (Machine::new(), Machine::new());
         let (mut led, _) = leader.open(config(&mut random));
-        led.append_replicated(&history.answer(0, usize::MAX / 2, &mut random), NOW_MS).expect("what leaders wrote");
+        led.append_replicated(&history.answer(0, usize::MAX / 2, &mut random), i32::MAX, NOW_MS)
+            .expect("what leaders wrote");
         let (mut log, _) = follower.open(config(&mut random));
         while log.reader().log_end_offset() < history.end() {
             let max_bytes = random.below(1500);
             let answer = fetch(&led.reader(), log.reader().log_end_offset(), max_bytes, &mut random);
-            log.append_replicated(&answer, NOW_MS).expect("what the leader has");
+            log.append_replicated(&answer, i32::MAX, NOW_MS).expect("what the leader has");
         }
         assert_eq!(read_all(&log.reader()), read_all(&led.reader()), "seed {seed}");
         history.assert_same(&log, &led, &format!("seed {seed}"));
@@ -68,11 +69,11 @@ fn an_answer_is_one_write_for_each_segment() {
     let history = written(&mut random, 60);
     let (mut log, _) = machine.open(LogConfig::default());
     let before = machine.disk.writes_done();
-    log.append_replicated(&history.answer(0, 30, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(0, 30, &mut random), i32::MAX, NOW_MS).expect("appended");
     assert_eq!(machine.disk.writes_done() - before, 1);
-    log.append_replicated(&history.answer(history.end_of(30), 30, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(history.end_of(30), 30, &mut random), i32::MAX, NOW_MS).expect("appended");
     assert_eq!(machine.disk.writes_done() - before, 2);
-    assert_eq!(log.append_replicated(&Chunks::new(), NOW_MS).expect("nothing").bytes, 0);
+    assert_eq!(log.append_replicated(&Chunks::new(), i32::MAX, NOW_MS).expect("nothing").bytes, 0);
     assert_eq!(machine.disk.writes_done() - before, 2);
     history.assert_log_is(&log, 60, "two answers");
 }
@@ -83,11 +84,12 @@ fn nothing_of_a_damaged_answer_is_stored() {
     let history = written(&mut random, 7);
     let machine = Machine::new();
     let (mut log, _) = machine.open(LogConfig::default());
-    log.append_replicated(&history.answer(0, 4, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(0, 4, &mut random), i32::MAX, NOW_MS).expect("appended");
     let end = log.reader().log_end_offset();
     let good = history.answer(end, 3, &mut random).to_bytes();
     let mut refused = |what: &str, bytes: Vec<u8>| {
-        let error = log.append_replicated(&support::history::pieces(bytes, &mut random), NOW_MS).expect_err(what);
+        let error =
+            log.append_replicated(&support::history::pieces(bytes, &mut random), i32::MAX, NOW_MS).expect_err(what);
         assert_eq!(log.reader().log_end_offset(), end, "{what}");
         error
     };
@@ -138,19 +140,22 @@ fn offsets_and_epochs_of_an_answer_follow_the_log() {
     }
     let machine = Machine::new();
     let (mut log, _) = machine.open(LogConfig::default());
-    log.append_replicated(&history.answer(0, 3, &mut random), NOW_MS).expect("appended");
-    let again = log.append_replicated(&history.answer(0, 1, &mut random), NOW_MS).expect_err("there already");
+    log.append_replicated(&history.answer(0, 3, &mut random), i32::MAX, NOW_MS).expect("appended");
+    let again = log.append_replicated(&history.answer(0, 1, &mut random), i32::MAX, NOW_MS).expect_err("there already");
     assert!(matches!(again, ReplicateError::NotContiguous { found: 0, .. }), "{again}");
     let gap = history.answer(history.end_of(4), 1, &mut random);
-    let gap = log.append_replicated(&gap, NOW_MS).expect_err("one is missing");
+    let gap = log.append_replicated(&gap, i32::MAX, NOW_MS).expect_err("one is missing");
     assert!(matches!(gap, ReplicateError::NotContiguous { .. }), "{gap}");
     let mut older = history.clone();
     older.truncate(3);
     older.write(&mut random, 2);
     let older = older.answer(history.end_of(3), 1, &mut random);
-    let older = log.append_replicated(&older, NOW_MS).expect_err("an epoch that is over");
+    let older = log.append_replicated(&older, i32::MAX, NOW_MS).expect_err("an epoch that is over");
     assert!(matches!(older, ReplicateError::EpochWentBack { current: 3, found: 2, .. }), "{older}");
-    log.append_replicated(&history.answer(history.end_of(3), 2, &mut random), NOW_MS).expect("appended");
+    let next = history.answer(history.end_of(3), 2, &mut random);
+    let later = log.append_replicated(&next, 4, NOW_MS).expect_err("the leader of epoch 4 can't have it");
+    assert!(matches!(later, ReplicateError::LaterEpoch { leader_epoch: 4, found: 5, .. }), "{later}");
+    log.append_replicated(&next, 5, NOW_MS).expect("appended");
     history.assert_log_is(&log, 5, "after all of these");
 }
 
@@ -242,7 +247,7 @@ fn a_disk_that_fails_within_an_answer_leaves_a_front_of_it() {
             let mut flushed = 0;
             while machine.dir.failed().is_none() && log.reader().log_end_offset() < history.end() {
                 let answer = history.answer(log.reader().log_end_offset(), 10, &mut random);
-                if log.append_replicated(&answer, NOW_MS).is_ok() && machine.flush(&log).is_ok() {
+                if log.append_replicated(&answer, i32::MAX, NOW_MS).is_ok() && machine.flush(&log).is_ok() {
                     flushed = history.below(log.reader().durable_offset());
                 }
             }
@@ -251,7 +256,8 @@ fn a_disk_that_fails_within_an_answer_leaves_a_front_of_it() {
                 assert!(passing > 0, "{call:?} is never called");
                 break;
             }
-            let refused = log.append_replicated(&history.answer(log.reader().log_end_offset(), 1, &mut random), NOW_MS);
+            let refused =
+                log.append_replicated(&history.answer(log.reader().log_end_offset(), 1, &mut random), i32::MAX, NOW_MS);
             assert!(matches!(refused, Err(ReplicateError::Storage(_))), "{what}: {refused:?}");
             for crash in [Crash::Killed, Crash::PowerCut, Crash::Torn(u64::from(passing))] {
                 let (log, recovery) = machine.after(crash).open(config.clone());
@@ -298,7 +304,7 @@ fn a_reign_without_a_batch_shows_followers_of_a_later_epoch_where_they_part() {
     }
     let machine = Machine::new();
     let (mut log, _) = machine.open(LogConfig::default());
-    log.append_replicated(&history.answer(0, 3, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(0, 3, &mut random), i32::MAX, NOW_MS).expect("appended");
     let reader = log.reader();
     assert_eq!(reader.end_offset_for_epoch(4), None, "a follower knows of no other leader");
     log.begin_epoch(6);
@@ -309,7 +315,8 @@ fn a_reign_without_a_batch_shows_followers_of_a_later_epoch_where_they_part() {
     let stale = support::append(&mut log, &support::batch(0, 1), 5).expect_err("a deposed leader");
     assert!(matches!(stale, sluice_storage::AppendError::StaleLeader { current: 6, got: 5 }), "{stale}");
     history.write(&mut random, 5);
-    log.append_replicated(&history.answer(history.end_of(3), 1, &mut random), NOW_MS).expect("another leads after all");
+    log.append_replicated(&history.answer(history.end_of(3), 1, &mut random), i32::MAX, NOW_MS)
+        .expect("another leads after all");
     history.assert_log_is(&log, 4, "the reign left no trace");
 }
 
@@ -322,7 +329,7 @@ fn bytes_of_an_answer_are_stored_in_the_pieces_they_came_in() {
         let machine = Machine::new();
         let (mut log, _) = machine.open(LogConfig { segment_bytes: 1500, ..LogConfig::default() });
         let answer: Chunks = whole.chunks(size).map(Bytes::copy_from_slice).collect();
-        log.append_replicated(&answer, NOW_MS).expect("appended");
+        log.append_replicated(&answer, i32::MAX, NOW_MS).expect("appended");
         history.assert_log_is(&log, 20, &format!("pieces of {size}"));
         assert!(machine.segments().len() > 1, "the answer falls into several segments");
     }

@@ -27,7 +27,7 @@ fn settled(random: &mut Random, batches: usize) -> (Machine, Log, History) {
         history.write(random, i as i32 / 5);
     }
     let (mut log, _) = machine.open(config());
-    log.append_replicated(&history.answer(0, batches, random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(0, batches, random), i32::MAX, NOW_MS).expect("appended");
     machine.flush(&log).expect("durable");
     machine.dir.checkpoint().expect("written down");
     (machine, log, history)
@@ -91,7 +91,8 @@ fn a_truncation_interrupted_anywhere_is_not_begun_or_done() {
                 for _ in 0..3 {
                     history.write(&mut random, 9);
                 }
-                log.append_replicated(&history.answer(recovery.log_end, 3, &mut random), NOW_MS).expect("appended");
+                log.append_replicated(&history.answer(recovery.log_end, 3, &mut random), i32::MAX, NOW_MS)
+                    .expect("appended");
                 drop(log);
                 let (log, _) = machine.after(Crash::Killed).open(config());
                 history.assert_log_is(&log, history.len(), &format!("{what}, written to and killed"));
@@ -135,7 +136,7 @@ fn what_was_truncated_does_not_come_back_between_what_is_written_in_its_place() 
         history.truncate(kept);
         for _ in 0..10 {
             history.write(&mut random, 9);
-            log.append_replicated(&history.answer(log.reader().log_end_offset(), 1, &mut random), NOW_MS)
+            log.append_replicated(&history.answer(log.reader().log_end_offset(), 1, &mut random), i32::MAX, NOW_MS)
                 .expect("appended");
         }
         for crash in (0..6).map(|i| Crash::Torn(seed * 6 + i)) {
@@ -169,7 +170,7 @@ fn what_was_written_down_at_a_clean_end_is_not_taken_for_what_took_its_place() {
                 history.write(&mut random, 9);
             }
         }
-        log.append_replicated(&history.answer(log.reader().log_end_offset(), 20, &mut random), NOW_MS)
+        log.append_replicated(&history.answer(log.reader().log_end_offset(), 20, &mut random), i32::MAX, NOW_MS)
             .expect("appended");
         for crash in (0..8).map(|i| Crash::Torn(seed * 8 + i)) {
             let what = format!("seed {seed}, {crash:?}");
@@ -204,7 +205,8 @@ fn a_full_disk_refuses_a_truncation_or_does_it_and_the_log_serves_on() {
     assert!(machine.dir.failed().is_none());
     machine.disk.set_capacity(None);
     history.write(&mut random, 9);
-    log.append_replicated(&history.answer(log.reader().log_end_offset(), 1, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(log.reader().log_end_offset(), 1, &mut random), i32::MAX, NOW_MS)
+        .expect("appended");
     assert_eq!(machine.flush(&log), Ok(history.end()));
     log.truncate_to(history.end_of(3), NOW_MS).expect("cut");
     history.truncate(3);
@@ -220,7 +222,7 @@ fn a_flush_in_flight_says_nothing_of_what_is_written_after_a_truncation() {
     for _ in 0..5 {
         history.write(&mut random, 4);
     }
-    log.append_replicated(&history.answer(history.end_of(20), 5, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(history.end_of(20), 5, &mut random), i32::MAX, NOW_MS).expect("appended");
     machine.disk.hold_syncs(true);
     let (wake, woken) = waker(&log);
     machine.dir.flusher().request(&log.flush_handle(), wake);
@@ -242,7 +244,7 @@ fn a_flush_in_flight_says_nothing_of_what_is_written_after_a_truncation() {
     for _ in 0..7 {
         history.write(&mut random, 5);
     }
-    log.append_replicated(&history.answer(end, 7, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(end, 7, &mut random), i32::MAX, NOW_MS).expect("appended");
     assert_eq!(reader.durable_offset(), history.end_of(18), "what took its place was never flushed");
     history.assert_log_is(&machine.after(Crash::PowerCut).open(config()).0, 18, "nor survives");
     assert_eq!(machine.flush(&log), Ok(history.end()));
@@ -253,7 +255,7 @@ fn nothing_is_synced_between_a_truncation_announced_and_done() {
     let mut random = Random::new(13);
     let (machine, mut log, mut history) = settled(&mut random, 20);
     history.write(&mut random, 9);
-    log.append_replicated(&history.answer(history.end_of(20), 1, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(history.end_of(20), 1, &mut random), i32::MAX, NOW_MS).expect("appended");
     let reader = log.reader();
     let (handle, (wake, woken)) = (log.flush_handle(), waker(&log));
     machine.disk.hold_syncs(true);
@@ -280,7 +282,7 @@ fn windows_are_right_wherever_a_log_is_cut_though_retention_took_their_batches()
         history.truncate(kept);
         let whole = Machine::new();
         let (mut fresh, _) = whole.open(LogConfig::default());
-        fresh.append_replicated(&history.answer(0, 20, &mut random), NOW_MS).expect("appended");
+        fresh.append_replicated(&history.answer(0, 20, &mut random), i32::MAX, NOW_MS).expect("appended");
         for sent in history.headers() {
             assert_eq!(log.check(sent), fresh.check(sent), "cut to {kept}: {sent:?}");
         }
@@ -301,14 +303,14 @@ fn a_high_watermark_is_known_after_a_restart_and_never_beyond_the_log() {
     log.truncate_to(history.end_of(12), NOW_MS).expect("cut");
     assert_eq!(log.known_high_watermark(), history.end_of(12), "KAFKA-9491: within what is left");
     // Grown beyond the old note again, it must not take it for its own.
-    log.append_replicated(&history.answer(history.end_of(12), 8, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(history.end_of(12), 8, &mut random), i32::MAX, NOW_MS).expect("appended");
     machine.flush(&log).expect("durable");
     assert_eq!(known(&machine.after(Crash::PowerCut)), history.end_of(12));
     // The same where no announcement was needed.
     log.reader().note_high_watermark(history.end());
     machine.dir.checkpoint().expect("written down");
     log.truncate_to(history.end_of(19), NOW_MS).expect("cut");
-    log.append_replicated(&history.answer(history.end_of(19), 1, &mut random), NOW_MS).expect("appended");
+    log.append_replicated(&history.answer(history.end_of(19), 1, &mut random), i32::MAX, NOW_MS).expect("appended");
     machine.flush(&log).expect("durable");
     assert_eq!(known(&machine.after(Crash::PowerCut)), history.end_of(19));
     log.start_at(500).expect("emptied");
@@ -364,7 +366,7 @@ fn follow(log: &mut Log, leader: &Log, random: &mut Random, what: &str) {
             assert!(read_all(&ours) == read_all(&theirs), "{what}: the logs are not the same");
             return;
         }
-        log.append_replicated(&fetch(&theirs, end, random.below(800), random), NOW_MS)
+        log.append_replicated(&fetch(&theirs, end, random.below(800), random), i32::MAX, NOW_MS)
             .unwrap_or_else(|error| panic!("{what}: {error}"));
     }
     panic!("{what}: no end of it");

@@ -53,6 +53,17 @@ pub enum ReplicateError {
         /// Its own.
         found: i32,
     },
+    /// A batch is of a later epoch than the reign that is followed: the leader was deposed, and its file holds the next one's
+    /// records by now.
+    #[error("the batch at offset {offset} is of leader epoch {found}, and {leader_epoch} is followed")]
+    LaterEpoch {
+        /// The batch's base offset.
+        offset: i64,
+        /// The epoch that is followed.
+        leader_epoch: i32,
+        /// Its own.
+        found: i32,
+    },
     /// The disk is full. Of batches that fall into several segments, those before the full one may be in the log; its end says
     /// how far.
     #[error("no room for {size} bytes in {partition}")]
@@ -78,14 +89,20 @@ impl From<Unwritten> for ReplicateError {
 
 impl Log {
     /// Appends whole batches as the partition's leader has them: the first starts at the log's end, each follows the one before
-    /// it, and none is of an older epoch. Checksums are compared, records not looked at.
+    /// it, and none is of an older epoch, nor of one after `leader_epoch`, in which the leader is followed. Checksums are
+    /// compared, records not looked at.
     ///
     /// # Errors
     /// [`ReplicateError`]; the log is then as before, except where that says otherwise.
-    pub fn append_replicated(&mut self, batches: &Chunks, now_ms: i64) -> Result<AppendedReplicated, ReplicateError> {
+    pub fn append_replicated(
+        &mut self,
+        batches: &Chunks,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<AppendedReplicated, ReplicateError> {
         self.folder.dir.check()?;
         let log_end = self.reader.log_end_offset();
-        let headers = check(batches, log_end, self.reader.latest_epoch())?;
+        let headers = check(batches, log_end, self.reader.latest_epoch(), leader_epoch)?;
         if !headers.is_empty() {
             self.end_reign();
             if self.is_due(now_ms)? {
@@ -170,7 +187,12 @@ fn within(parts: &[Bytes], from: usize, len: usize) -> impl Iterator<Item = &[u8
 }
 
 /// Reads the headers of an answer's batches, and holds each against the one before it and its checksum.
-fn check(answer: &Chunks, log_end: i64, latest_epoch: Option<i32>) -> Result<Vec<BatchHeader>, ReplicateError> {
+fn check(
+    answer: &Chunks,
+    log_end: i64,
+    latest_epoch: Option<i32>,
+    leader_epoch: i32,
+) -> Result<Vec<BatchHeader>, ReplicateError> {
     let mut headers = Vec::new();
     let mut bytes = Bytewise { parts: answer.parts(), at: 0 };
     let mut left = answer.len();
@@ -185,6 +207,9 @@ fn check(answer: &Chunks, log_end: i64, latest_epoch: Option<i32>) -> Result<Vec
         let found = header.partition_leader_epoch;
         if let Some(current) = current.filter(|current| *current > found) {
             return Err(ReplicateError::EpochWentBack { offset: expected, current, found });
+        }
+        if found > leader_epoch {
+            return Err(ReplicateError::LaterEpoch { offset: expected, leader_epoch, found });
         }
         (expected, current) = (header.next_offset(), Some(found));
         headers.push(header);

@@ -37,17 +37,21 @@ impl Log {
         Ok(())
     }
 
-    /// Takes out what retention keeps no longer, forgets idle producers, lets go of idle files. Called from time to time; the
-    /// files of what goes are removed by the directory, off this path.
+    /// Takes out what retention keeps no longer, forgets idle producers, lets go of idle files. Nothing from `up_to` on goes:
+    /// what is not committed is somebody's to fetch yet. Called from time to time; the files of what goes are removed by the
+    /// directory, off this path.
     ///
     /// # Errors
     /// As [`Log::append`]. A segment whose age cannot be read keeps its place.
-    pub fn retain(&mut self, now_ms: i64) -> Result<Retained, AppendError> {
+    pub fn retain(&mut self, now_ms: i64, up_to: i64) -> Result<Retained, AppendError> {
         self.roll_if_due(now_ms)?;
         self.producers.expire(now_ms, self.config.producer_id_expiration_ms);
         let segments = Vec::clone(&self.reader.segments());
         let facts: Vec<Facts> = segments.iter().map(|segment| self.facts(segment)).collect();
-        let expired = retention::expired(&facts, &self.config, now_ms);
+        // A segment ends where the next begins, the active one with the log.
+        let ends = segments.iter().skip(1).map(|segment| segment.base_offset).chain([self.reader.log_end_offset()]);
+        let committed = ends.take_while(|end| *end <= up_to).count();
+        let expired = retention::expired(&facts, &self.config, now_ms).min(committed);
         if expired == segments.len() {
             // All of it, the active segment too: an empty one takes its place and keeps the log's end.
             self.roll(0)?;

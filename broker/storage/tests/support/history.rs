@@ -99,7 +99,7 @@ impl History {
         assert!(read_all(&reader) == want, "{what}: the log is not the first {batches} batches");
         let machine = Machine::on(MemDisk::new());
         let (mut fresh, _) = machine.open(LogConfig { segment_bytes: 1 << 16, ..LogConfig::default() });
-        fresh.append_replicated(&Bytes::from(want).into(), NOW_MS).expect("what leaders wrote");
+        fresh.append_replicated(&Bytes::from(want).into(), i32::MAX, NOW_MS).expect("what leaders wrote");
         self.assert_same(log, &fresh, what);
     }
 
