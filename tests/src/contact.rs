@@ -44,13 +44,18 @@ impl<'a> Contact<'a> {
 
     /// Runs the `sluice` command line.
     pub fn cli<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
+        run(&mut self.command(arguments), b"", PATIENCE)
+    }
+
+    /// A command of the `sluice` command line.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binaries::sluice_binary());
         command.args(arguments).current_dir(self.folder);
         command.args(["--bootstrap-server", self.bootstrap(), "--admin", self.admin()]);
         command.arg("--ca").arg(&self.certificates.ca);
         command.arg("--cert").arg(&self.certificates.client.certificate);
         command.arg("--key").arg(&self.certificates.client.key);
-        run(&mut command, b"", PATIENCE)
+        command
     }
 
     /// A librdkafka client, through the rdkafka crate.

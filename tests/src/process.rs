@@ -93,6 +93,11 @@ impl Process {
         self.said.lines.lock().expect("no reader panics").lines.join("\n")
     }
 
+    /// What failures call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()

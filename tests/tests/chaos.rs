@@ -1,5 +1,5 @@
-//! Everything at once, for minutes or for an hour: a seeded nemesis on three brokers and three ZooKeepers, idempotent producers
-//! and consumers that follow, and a checker that is told all of it.
+//! Everything at once, for minutes or for an hour: a seeded nemesis on three brokers or four and three ZooKeepers, operators who add,
+//! drain and move meanwhile, idempotent producers and consumers that follow, and a checker that is told all of it.
 //!
 //! `make chaos MINUTES=60 SEED=7`; without a seed a new one is taken, and said. A failure shows the seed and what was done.
 #![forbid(unsafe_code)]
@@ -40,13 +40,20 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_whatever_happens() {
     let workload = Workload::on(TOPIC, PARTITIONS).consumers(2).start(&cluster.contact());
     workload.await_stored(PROGRESS, PATIENCE);
 
-    let nemesis = Nemesis::new(seed, Shape { brokers: cluster.ids(), zookeepers: ZOOKEEPERS, wipes: BROKERS > 2 });
-    let mut inflicted = Inflicted::default();
+    let nemesis = Nemesis::new(seed);
+    let mut inflicted = Inflicted::on(TOPIC, BROKERS);
     let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     let mut rounds = 0;
     while Instant::now() < until {
         inflicted.note(&format!("round {rounds}, {} stored", workload.stored()));
-        inflicted.round(&mut cluster, &nemesis.round(rounds));
+        let shape = Shape {
+            brokers: cluster.ids(),
+            zookeepers: ZOOKEEPERS,
+            wipes: BROKERS > 2,
+            partitions: PARTITIONS,
+            brokers_between: (BROKERS, BROKERS + 1),
+        };
+        inflicted.round(&mut cluster, &nemesis.round(rounds, &shape));
         inflicted.heal(&mut cluster);
         cluster.await_whole(TOPIC, WHOLE_AGAIN);
         workload.await_stored(PROGRESS, WHOLE_AGAIN);
@@ -54,7 +61,7 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_whatever_happens() {
     }
 
     let verdict = workload.finish(&mut cluster);
-    eprintln!("chaos: seed {seed}, {rounds} rounds, {} faults", inflicted.faults());
+    eprintln!("chaos: seed {seed}, {rounds} rounds, {} faults: {:?}", inflicted.faults(), inflicted.counts());
     eprintln!("{}", verdict.report);
     for complaint in &verdict.complaints {
         eprintln!("  {complaint}");

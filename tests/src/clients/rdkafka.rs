@@ -135,7 +135,7 @@ impl Rdkafka {
     }
 
     /// A producer that tells `context` what became of each record, while it is polled.
-    pub(crate) fn base_producer<C: ProducerContext>(&self, context: C) -> BaseProducer<C> {
+    pub fn base_producer<C: ProducerContext>(&self, context: C) -> BaseProducer<C> {
         self.config.create_with_context(context).expect("librdkafka takes the settings")
     }
 

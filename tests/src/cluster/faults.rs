@@ -2,7 +2,7 @@
 //! start was away.
 
 use super::Cluster;
-use crate::PATIENCE;
+use crate::{PATIENCE, Process};
 
 impl Cluster {
     /// Kills a broker if it has not ended by itself.
@@ -24,6 +24,11 @@ impl Cluster {
         if self.member(id).is_there() {
             self.resume(id);
         }
+    }
+
+    /// Starts a command of the `sluice` command line, which is heard later: brokers may go away while it runs.
+    pub fn begin_cli(&self, arguments: &[String]) -> Process {
+        Process::spawn(format!("sluice {}", arguments.join(" ")), &mut self.contact().command(arguments))
     }
 
     /// Starts the brokers that are not there, and waits until all serve. Whether all do: one may end by itself when its id is

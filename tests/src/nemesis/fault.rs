@@ -48,6 +48,20 @@ pub enum Fault {
     PauseZooKeeper(usize),
     /// SIGCONT to a ZooKeeper server.
     ResumeZooKeeper(usize),
+    /// A new broker joins.
+    Add,
+    /// A broker is emptied, and when everything is healed ended for good.
+    Retire(i32),
+    /// A broker is to be emptied.
+    Drain(i32),
+    /// And now it is not.
+    Undrain(i32),
+    /// A partition's replicas move to the brokers that follow one in the order of all.
+    Reassign(i32, usize),
+    /// Partitions are evened over brokers.
+    Balance,
+    /// Preferred leaders lead again.
+    Elect,
 }
 
 /// A fault and how long after the one before.
@@ -66,6 +80,54 @@ impl Fault {
             self,
             Self::Start(_) | Self::Resume(_) | Self::Mend | Self::StartZooKeeper(_) | Self::ResumeZooKeeper(_)
         )
+    }
+
+    /// Whether it is what operators do, and has to go well whatever else does not.
+    pub fn operates(self) -> bool {
+        matches!(
+            self,
+            Self::Add
+                | Self::Retire(_)
+                | Self::Drain(_)
+                | Self::Undrain(_)
+                | Self::Reassign(..)
+                | Self::Balance
+                | Self::Elect
+        )
+    }
+
+    /// Its kind in a word or two, to count by.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Kill(_) => "kill",
+            Self::KillAll => "kill all",
+            Self::Stop(_) => "stop",
+            Self::Wipe(_) => "wipe",
+            Self::Start(_) => "start",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Cut(..) => "cut",
+            Self::CutOneWay(..) => "cut one way",
+            Self::Isolate(_) => "isolate",
+            Self::Delay(..) => "delay",
+            Self::Reset(..) => "reset",
+            Self::HalfOpen(..) => "half open",
+            Self::CutZooKeeper(_) => "cut off ZooKeeper",
+            Self::ResetZooKeeper(_) => "reset to ZooKeeper",
+            Self::DelayZooKeeper(..) => "delay to ZooKeeper",
+            Self::Mend => "mend",
+            Self::KillZooKeeper(_) => "kill ZooKeeper",
+            Self::StartZooKeeper(_) => "start ZooKeeper",
+            Self::PauseZooKeeper(_) => "pause ZooKeeper",
+            Self::ResumeZooKeeper(_) => "resume ZooKeeper",
+            Self::Add => "add",
+            Self::Retire(_) => "retire",
+            Self::Drain(_) => "drain",
+            Self::Undrain(_) => "undrain",
+            Self::Reassign(..) => "reassign",
+            Self::Balance => "balance",
+            Self::Elect => "elect",
+        }
     }
 }
 
@@ -93,6 +155,15 @@ impl fmt::Display for Fault {
             Self::StartZooKeeper(server) => write!(f, "start ZooKeeper {server}"),
             Self::PauseZooKeeper(server) => write!(f, "pause ZooKeeper {server}"),
             Self::ResumeZooKeeper(server) => write!(f, "resume ZooKeeper {server}"),
+            Self::Add => write!(f, "add a broker"),
+            Self::Retire(id) => write!(f, "drain broker {id}, for good"),
+            Self::Drain(id) => write!(f, "drain broker {id}"),
+            Self::Undrain(id) => write!(f, "undrain broker {id}"),
+            Self::Reassign(partition, first) => {
+                write!(f, "reassign partition {partition}, from the broker at {first} on")
+            }
+            Self::Balance => write!(f, "balance"),
+            Self::Elect => write!(f, "elect preferred leaders"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which faults, in which order: decided by the seed alone, without a look at the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::random::Random;
@@ -15,13 +15,16 @@ pub struct Shape {
     pub zookeepers: usize,
     /// Whether a broker's folder may be emptied, one in a round: with `min.insync.replicas` of two or more.
     pub wipes: bool,
+    /// Partitions that may be given other replicas.
+    pub partitions: i32,
+    /// So few brokers may be left, and so many come to be.
+    pub brokers_between: (usize, usize),
 }
 
 /// Chooses faults.
 #[derive(Debug, Clone)]
 pub struct Nemesis {
     seed: u64,
-    shape: Shape,
 }
 
 /// A kind of fault: what a round is made of a few of.
@@ -43,7 +46,17 @@ enum Kind {
     DelayZooKeeper,
     KillZooKeeper,
     PauseZooKeeper,
+    Add,
+    Retire,
+    Drain,
+    Reassign,
+    Balance,
+    Elect,
 }
+
+/// What operators do: in most rounds one kind of it, among faults.
+const OPERATIONS: [Kind; 6] = [Kind::Add, Kind::Retire, Kind::Drain, Kind::Reassign, Kind::Balance, Kind::Elect];
+const OPERATED_PERCENT: u64 = 60;
 
 /// What became of a process so far in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +75,9 @@ struct Round<'a> {
     zookeepers: Vec<State>,
     cut: bool,
     wiped: bool,
+    added: bool,
+    retired: bool,
+    draining: BTreeSet<i32>,
 }
 
 /// Kinds and steps of a round: few of each, so that it is over soon and what failed is seen.
@@ -77,28 +93,37 @@ const DELAYS_MS: (u64, u64) = (20, 1_500);
 
 impl Nemesis {
     /// The faults of a seed.
-    pub fn new(seed: u64, shape: Shape) -> Self {
-        assert!(!shape.brokers.is_empty() && shape.zookeepers > 0, "a cluster to do something to");
-        Self { seed, shape }
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
     }
 
-    /// The steps of a round, counted from 0. It may leave the cluster in any state: it is healed after each.
-    pub fn round(&self, number: u64) -> Vec<Step> {
+    /// The steps of a round, counted from 0, on a cluster of this shape. It may leave the cluster in any state: it is healed
+    /// after each.
+    pub fn round(&self, number: u64, shape: &Shape) -> Vec<Step> {
+        assert!(!shape.brokers.is_empty() && shape.zookeepers > 0, "a cluster to do something to");
         let mut random = Random::new(self.seed, number);
-        let possible = self.kinds();
-        let kinds: Vec<Kind> = (0..random.between(1, KINDS_MAX)).map(|_| random.one_of(&possible)).collect();
+        let possible = shape.kinds();
+        let mut kinds: Vec<Kind> = (0..random.between(1, KINDS_MAX)).map(|_| random.one_of(&possible)).collect();
+        if random.happens(OPERATED_PERCENT) {
+            kinds.push(random.one_of(&OPERATIONS));
+        }
         let steps = random.between(STEPS.0, STEPS.1);
         let mut round = Round {
-            shape: &self.shape,
+            shape,
             random,
-            brokers: self.shape.brokers.iter().map(|&id| (id, State::Runs)).collect(),
-            zookeepers: vec![State::Runs; self.shape.zookeepers],
+            brokers: shape.brokers.iter().map(|&id| (id, State::Runs)).collect(),
+            zookeepers: vec![State::Runs; shape.zookeepers],
             cut: false,
             wiped: false,
+            added: false,
+            retired: false,
+            draining: BTreeSet::new(),
         };
         (0..steps).map(|_| round.step(&kinds)).collect()
     }
+}
 
+impl Shape {
     fn kinds(&self) -> Vec<Kind> {
         let mut kinds = vec![
             // Twice: what happens most.
@@ -113,10 +138,10 @@ impl Nemesis {
             Kind::KillZooKeeper,
             Kind::PauseZooKeeper,
         ];
-        if self.shape.brokers.len() > 1 {
+        if self.brokers.len() > 1 {
             kinds.extend([Kind::Cut, Kind::CutOneWay, Kind::Isolate, Kind::Delay, Kind::Reset, Kind::HalfOpen]);
         }
-        if self.shape.wipes {
+        if self.wipes {
             kinds.push(Kind::Wipe);
         }
         kinds
@@ -145,6 +170,9 @@ impl Round<'_> {
                 Fault::KillAll
             }
             Kind::KillZooKeeper | Kind::PauseZooKeeper => self.zookeeper_fault(kind),
+            Kind::Add | Kind::Retire | Kind::Drain | Kind::Reassign | Kind::Balance | Kind::Elect => {
+                self.operation(kind, broker)
+            }
             _ if self.cut && self.random.happens(40) => {
                 self.cut = false;
                 Fault::Mend
@@ -172,6 +200,36 @@ impl Round<'_> {
         };
         self.brokers.insert(id, next);
         fault
+    }
+
+    /// What an operator does; where that is not possible, something else.
+    fn operation(&mut self, kind: Kind, id: i32) -> Fault {
+        let (fewest, most) = self.shape.brokers_between;
+        let brokers = self.shape.brokers.len();
+        // The newest stays: who comes after it has the next id, and not that of one that was ended for good.
+        let is_newest = self.shape.brokers.iter().max() == Some(&id);
+        match kind {
+            Kind::Add if !self.added && brokers < most => {
+                self.added = true;
+                Fault::Add
+            }
+            Kind::Add | Kind::Retire if !self.retired && brokers > fewest && !is_newest => {
+                self.retired = true;
+                Fault::Retire(id)
+            }
+            Kind::Drain if self.draining.remove(&id) => Fault::Undrain(id),
+            Kind::Drain if brokers > fewest => {
+                self.draining.insert(id);
+                Fault::Drain(id)
+            }
+            Kind::Balance => Fault::Balance,
+            Kind::Elect => Fault::Elect,
+            _ => {
+                let partition = self.random.between(0, u64::from(self.shape.partitions.unsigned_abs()) - 1);
+                let first = self.random.between(0, brokers as u64 - 1);
+                Fault::Reassign(i32::try_from(partition).expect("an index"), usize::try_from(first).expect("an index"))
+            }
+        }
     }
 
     fn zookeeper_fault(&mut self, kind: Kind) -> Fault {
@@ -209,43 +267,35 @@ impl Round<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::mem::discriminant;
-
     use super::*;
 
     const ROUNDS: u64 = 500;
 
-    fn nemesis(seed: u64) -> Nemesis {
-        Nemesis::new(seed, Shape { brokers: vec![1, 2, 3], zookeepers: 3, wipes: true })
+    fn round(seed: u64, number: u64) -> Vec<Step> {
+        let brokers = vec![1, 2, 3, 4];
+        let shape = Shape { brokers, zookeepers: 3, wipes: true, partitions: 6, brokers_between: (3, 5) };
+        Nemesis::new(seed).round(number, &shape)
     }
 
     #[test]
     fn a_seed_gives_the_same_rounds_in_any_order() {
-        let forth: Vec<_> = (0..50).map(|number| nemesis(7).round(number)).collect();
-        let back: Vec<_> = (0..50).rev().map(|number| nemesis(7).round(number)).collect();
+        let forth: Vec<_> = (0..50).map(|number| round(7, number)).collect();
+        let back: Vec<_> = (0..50).rev().map(|number| round(7, number)).collect();
         assert!(forth.iter().eq(back.iter().rev()));
-        assert_ne!(forth[0], nemesis(8).round(0));
+        assert_ne!(forth[0], round(8, 0));
     }
 
     #[test]
     fn every_fault_comes_up() {
-        let kinds: Vec<_> = (0..ROUNDS)
-            .flat_map(|number| nemesis(1).round(number))
-            .map(|step| discriminant(&step.fault))
-            .fold(Vec::new(), |mut seen, kind| {
-                if !seen.contains(&kind) {
-                    seen.push(kind);
-                }
-                seen
-            });
-        assert_eq!(kinds.len(), 21, "as many as there are");
+        let kinds: BTreeSet<_> =
+            (0..ROUNDS).flat_map(|number| round(1, number)).map(|step| step.fault.kind()).collect();
+        assert_eq!(kinds.len(), 28, "as many as there are: {kinds:?}");
     }
 
     #[test]
     fn steps_are_possible_where_they_stand() {
         for number in 0..ROUNDS {
-            check_possible(&nemesis(3).round(number));
+            check_possible(&round(3, number));
         }
     }
 
@@ -253,6 +303,7 @@ mod tests {
     fn check_possible(steps: &[Step]) {
         let mut ended: BTreeSet<i32> = BTreeSet::new();
         let mut paused: BTreeSet<i32> = BTreeSet::new();
+        let mut draining: BTreeSet<i32> = BTreeSet::new();
         let mut wiped = 0;
         for Step { fault, .. } in steps {
             let running = |id: &i32, ended: &BTreeSet<i32>| !ended.contains(id);
@@ -265,7 +316,10 @@ mod tests {
                 Fault::Start(id) => assert!(ended.remove(id), "{steps:?}"),
                 Fault::Pause(id) => assert!(running(id, &ended) && paused.insert(*id), "{steps:?}"),
                 Fault::Resume(id) => assert!(running(id, &ended) && paused.contains(id), "{steps:?}"),
-                Fault::KillAll => ended.extend([1, 2, 3]),
+                Fault::KillAll => ended.extend([1, 2, 3, 4]),
+                Fault::Drain(id) => assert!(draining.insert(*id), "{steps:?}"),
+                Fault::Undrain(id) => assert!(draining.remove(id), "{steps:?}"),
+                Fault::Retire(id) => assert_ne!(*id, 4, "{steps:?}"),
                 Fault::Cut(one, other) | Fault::CutOneWay(one, other) => assert_ne!(one, other, "{steps:?}"),
                 _ => {}
             }
