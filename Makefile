@@ -28,7 +28,7 @@ bench: ## micro-benchmarks of the data path, as ratios within one run
 	@scripts/prerequisites demo && scripts/build-plugins && cargo bench --workspace
 
 bench-cluster: ## what losing, rolling and changing a cluster costs, Apache Kafka 3.9 beside it in the same run
-	@scripts/prerequisites bench-cluster && cargo build --release -q -p sluice && SLUICE_BIN=$(CARGO_TARGET_DIR)/release/sluice cargo test -q -p sluice-tests --test figures -- --ignored --nocapture
+	@scripts/prerequisites bench-cluster && cargo build --release -q -p sluice && SLUICE_BIN=$(CARGO_TARGET_DIR)/release/sluice cargo bench -q -p sluice-tests --bench cluster
 
 plugins: ## build the first-party plugins as Wasm components
 	@scripts/prerequisites demo && scripts/build-plugins
