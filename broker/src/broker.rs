@@ -59,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) plugins: Arc<Registry>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) replicas: Arc<ReplicaStates>,
+    pub(crate) peers: Peers,
     /// Places for answers of views; see [`crate::api::VIEW_ANSWERS_MAX`].
     pub(crate) view_answers: Arc<Semaphore>,
     pub(crate) metrics: Arc<Metrics>,
@@ -263,7 +264,7 @@ impl Broker {
                 }
             }
         }
-        let inter_broker = inter_broker.map(|bound| rpc::serve(bound, peers, answers));
+        let inter_broker = inter_broker.map(|bound| rpc::serve(bound, peers.clone(), answers));
         metadata.register(registering).await?;
         // What the metadata gives this broker is meant for this life of it only now.
         slow::in_place(|| partitions.begin());
@@ -274,6 +275,7 @@ impl Broker {
             plugins: Arc::clone(&plugins),
             producer_ids: ProducerIds::default(),
             replicas: Arc::clone(&replicas),
+            peers,
             view_answers: Arc::new(Semaphore::new(VIEW_ANSWERS_MAX)),
             metrics,
             config: Arc::clone(&config),

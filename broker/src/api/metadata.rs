@@ -2,6 +2,8 @@
 //!
 //! A view is listed as the topic it is to clients: own name, own id, its base's partitions, leaders and epochs.
 
+use std::sync::Arc;
+
 use sluice_cluster::decide::{CreateTopicError, CreateTopics, NewTopic, Placement, check_name};
 use sluice_cluster::{BrokerRegistration, Endpoint, Image, PartitionRegistration};
 use sluice_protocol::ErrorCode;
@@ -9,6 +11,7 @@ use sluice_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
 };
+use tokio::time::timeout_at;
 
 use super::create_topics::placement_code;
 use super::resolve::{Source, Wanted, resolve};
@@ -28,6 +31,7 @@ pub(super) async fn handle(cx: &Context<'_>, answering: Answering, request: Meta
     if nameless && answering.version < IDS_FROM {
         return Started::Close("Metadata by topic id before version 12".into());
     }
+    let cx = &Context { shared: cx.shared, peer: cx.peer, image: settled(cx).await };
     let all = match &request.topics {
         None => true,
         // Version 0 has no null: there an empty list asks for all.
@@ -55,6 +59,22 @@ pub(super) async fn handle(cx: &Context<'_>, answering: Answering, request: Meta
         response.cluster_authorized_operations = authorized::CLUSTER;
     }
     answering.with(&response)
+}
+
+/// The image, once it shows what became of a broker that has just been lost: who asks has often just lost it too, and comes back
+/// late if it is sent there again. It does not wait long.
+async fn settled(cx: &Context<'_>) -> Arc<Image> {
+    let mut changed = cx.shared.metadata.changed();
+    loop {
+        changed.mark_unchanged();
+        let image = cx.shared.metadata.image();
+        let serves = |id| image.broker(id).is_some_and(|broker| !broker.fenced);
+        let Some(passes) = cx.shared.peers.unsettled_until(serves) else { return image };
+        match timeout_at(passes, changed.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return cx.shared.metadata.image(),
+        }
+    }
 }
 
 /// Where a broker is reached on the listener that was asked: a client behind one network is not sent to another. Nobody is

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::losses::Losses;
 use super::messages::{Envelope, Greeting, Hello, HelloRefused, VERSION_OF_HELLO, VERSIONS, seal};
 use super::tls::PeerTls;
 use super::{PeerAddress, Probed};
@@ -44,6 +45,8 @@ pub(super) struct Local {
     pub(super) cluster_id: OnceLock<String>,
     /// The epoch of its registration; -1 before it has one.
     pub(super) epoch: watch::Sender<i64>,
+    /// Whose connections have just ended.
+    pub(super) losses: Losses,
 }
 
 impl Local {
@@ -54,6 +57,7 @@ impl Local {
             versions: (*VERSIONS.start(), *VERSIONS.end()),
             cluster_id: OnceLock::new(),
             epoch: watch::Sender::new(-1),
+            losses: Losses::default(),
         }
     }
 }

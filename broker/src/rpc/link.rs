@@ -156,12 +156,16 @@ impl Task {
             match self.connector.open(self.broker, &self.at).await {
                 Ok(opened) => {
                     debug!(broker = self.broker, purpose = ?self.purpose, version = opened.version, "connected to a broker");
+                    self.connector.local.losses.connected(self.broker);
                     *self.trouble.lock() = None;
                     let since = Instant::now();
                     let mut connection = Connection::new(opened, self.purpose, Arc::clone(&self.connector));
                     connection.take(first);
                     let ended = poll_fn(|cx| connection.poll(cx, &mut queue)).await;
                     debug!(broker = self.broker, purpose = ?self.purpose, why = %ended, "connection to a broker ended");
+                    if !matches!(ended, Ended::OldEpoch | Ended::Forgotten) {
+                        self.connector.local.losses.lost(self.broker, Instant::now());
+                    }
                     connection.lose(&ended);
                     if since.elapsed() >= SETTLED_AFTER || matches!(ended, Ended::OldEpoch) {
                         pause = Pause::default();

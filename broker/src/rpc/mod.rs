@@ -13,6 +13,7 @@
 
 mod connect;
 mod link;
+mod losses;
 pub(crate) mod messages;
 mod peers;
 mod server;

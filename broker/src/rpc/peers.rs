@@ -212,6 +212,12 @@ impl Peers {
         }
     }
 
+    /// Until when it may be about to change who serves and leads, as far as `of` says that a broker matters: a connection with
+    /// one has just ended, and none was made since.
+    pub(crate) fn unsettled_until(&self, of: impl Fn(i32) -> bool) -> Option<Instant> {
+        self.0.connector.local.losses.pass_at(Instant::now(), of)
+    }
+
     /// Resolves when there is evidence that the process behind registration `epoch` of `broker` is gone, however long that
     /// takes. Evidence is: its connection ended and its port is closed, or another process answers there; or, where there
     /// was no connection to lose, its port is found closed several times in a row. Silence is none.
@@ -237,6 +243,7 @@ impl Peers {
                     if other_life || opened.peer_epoch > epoch {
                         return info!(broker, epoch, "the broker's process is gone: another one answers");
                     }
+                    self.0.connector.local.losses.connected(broker);
                     life = Some(opened.peer_life);
                     refusals = 0;
                     let since = Instant::now();
@@ -254,6 +261,7 @@ impl Peers {
                     if moved {
                         continue;
                     }
+                    self.0.connector.local.losses.lost(broker, Instant::now());
                     if since.elapsed() >= LOOK_PAUSE_MAX {
                         pause = LOOK_EVERY;
                         continue;

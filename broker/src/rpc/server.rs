@@ -74,9 +74,21 @@ enum Connection {
     /// Nothing has been said.
     New(Peer),
     /// A broker's.
-    Joined { caller: Arc<Caller>, version: u8 },
+    Joined { caller: Arc<Caller>, version: u8, _end: End },
     /// About to end.
     Refused,
+}
+
+/// Notes that a broker's connection has ended, however it did.
+struct End {
+    peers: Peers,
+    broker: i32,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.peers.connector().local.losses.lost(self.broker, Instant::now());
+    }
 }
 
 impl Service for Server {
@@ -93,7 +105,7 @@ impl Service for Server {
                 *connection = state;
                 started
             }
-            Connection::Joined { caller, version } => self.answer(caller, *version, frame),
+            Connection::Joined { caller, version, .. } => self.answer(caller, *version, frame),
             Connection::Refused => Started::Close("said more after it was refused".into()),
         }
     }
@@ -123,13 +135,15 @@ impl Server {
             Ok((caller, version)) => {
                 debug!(broker = caller.id, epoch = caller.epoch, address = %caller.address, version, "a broker connected");
                 let local = self.local();
+                local.losses.connected(caller.id);
+                let end = End { peers: self.peers.clone(), broker: caller.id };
                 let welcome = Greeting::Welcome {
                     version,
                     broker_id: local.node_id,
                     broker_epoch: *local.epoch.borrow(),
                     life: local.life,
                 };
-                (Connection::Joined { caller: Arc::new(caller), version }, welcome, None)
+                (Connection::Joined { caller: Arc::new(caller), version, _end: end }, welcome, None)
             }
             Err(refused) => {
                 let why = refused.to_string();
