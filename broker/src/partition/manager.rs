@@ -7,7 +7,7 @@
 //! away is deleted, with the topic or without.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub(crate) struct Manager {
     open: ArcSwap<HashMap<PartitionId, Arc<Partition>>>,
     /// Held while logs are opened or closed, and while roles are given.
     changing: Mutex<Changing>,
+    /// Up to where in the log of the metadata that was done.
+    applied_seq: AtomicU64,
     /// This life of the broker is registered: what the metadata gives it is meant for it.
     begun: AtomicBool,
     /// What [`Manager::monotonic_ms`] counts from.
@@ -150,6 +152,7 @@ impl Manager {
             proposals,
             open: ArcSwap::default(),
             changing: Mutex::default(),
+            applied_seq: AtomicU64::new(0),
             begun: AtomicBool::new(false),
             origin: Instant::now(),
         })
@@ -163,7 +166,23 @@ impl Manager {
     /// A partition of a topic, if this broker leads it.
     pub(crate) fn get(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, PartitionError> {
         let partition = self.replica(topic, index)?;
+        if partition.leads() {
+            return Ok(partition);
+        }
+        // Who comes may have heard of it from another broker, before its role was given to the partition here.
+        let image = (self.config.image)();
+        let leads = |held: Held<'_>| held.registration.leader == self.config.node_id;
+        if Held::find(&image, partition.key()).is_some_and(leads) {
+            self.keep_up_with(&image);
+        }
         if partition.leads() { Ok(partition) } else { Err(PartitionError::NotLeader) }
+    }
+
+    /// Does now what this image asks for, if that was not done yet.
+    fn keep_up_with(&self, image: &Image) {
+        if self.applied_seq.load(Ordering::Acquire) < image.next_seq() {
+            slow::in_place(|| self.apply(&mut self.changing.lock()));
+        }
     }
 
     /// A partition of a topic, if this broker has a replica of it.
@@ -441,6 +460,7 @@ impl Manager {
         if !missing.is_empty() {
             self.open_these(&image, &missing, changing);
         }
+        self.applied_seq.store(image.next_seq(), Ordering::Release);
     }
 
     /// Closes and deletes what this broker no longer holds. Called with `changing` held, so that a topic made again under the
