@@ -83,9 +83,17 @@ pub(super) fn endpoint<'a>(cx: &Context<'_>, broker: &'a BrokerRegistration) -> 
     broker.endpoints.iter().find(|endpoint| cx.peer.listener.as_str() == endpoint.listener)
 }
 
-/// The brokers that serve.
+/// The brokers to go to: those that serve, and this one in any case. Where nobody serves, which is how it looks for a moment when
+/// the coordinator was away for longer than sessions last, those that did: a client that is told of no broker may forget all it
+/// knows (librdkafka does) and fall back on addresses of long ago.
+fn listed(image: &Image, local: i32) -> impl Iterator<Item = &BrokerRegistration> {
+    let nobody = image.serving().next().is_none();
+    let brokers = image.brokers().map(|broker| &**broker);
+    brokers.filter(move |broker| !broker.fenced || broker.id == local || (nobody && !broker.draining))
+}
+
 fn brokers(cx: &Context<'_>, image: &Image) -> Vec<MetadataResponseBroker> {
-    let brokers = image.serving().filter_map(|broker| {
+    let brokers = listed(image, cx.shared.node_id).filter_map(|broker| {
         let endpoint = endpoint(cx, broker)?;
         Some(MetadataResponseBroker {
             node_id: broker.id,
@@ -196,5 +204,44 @@ fn not_created(error: &CreateTopicError) -> ErrorCode {
         CreateTopicError::Placement(error) => placement_code(error),
         CreateTopicError::Config(_) => ErrorCode::InvalidConfig,
         CreateTopicError::Exists { .. } => ErrorCode::LeaderNotAvailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_cluster::MetadataRecord;
+    use sluice_cluster::metadata::BrokerRecord;
+    use sluice_protocol::Uuid;
+
+    #[test]
+    fn nobody_is_told_of_no_broker() {
+        check("those that serve", &[], &[], &[1, 2, 3, 4]);
+        check("not who is gone", &[2, 3], &[], &[1, 4]);
+        check("who answers is there", &[1, 2], &[], &[1, 3, 4]);
+        check("all were taken for gone", &[1, 2, 3, 4], &[], &[1, 2, 3, 4]);
+        check("and some had been emptied before", &[1, 2, 3, 4], &[3, 4], &[1, 2]);
+    }
+
+    /// Of four brokers, as the first tells.
+    fn check(what: &str, fenced: &[i32], draining: &[i32], expected: &[i32]) {
+        let mut image = Image::default();
+        let mut replay = |record| image.replay(&record).expect("it fits");
+        for id in 1..=4 {
+            replay(MetadataRecord::BrokerRegistered(BrokerRecord {
+                id,
+                uuid: Uuid([u8::try_from(id).expect("few"); 16]),
+                epoch: 1,
+                endpoints: Vec::new(),
+                rack: None,
+                clean: true,
+                fenced: fenced.contains(&id),
+            }));
+        }
+        for &id in draining {
+            replay(MetadataRecord::BrokerDraining { id, draining: true });
+        }
+        let told: Vec<i32> = listed(&image, 1).map(|broker| broker.id).collect();
+        assert_eq!(told, expected, "{what}");
     }
 }
