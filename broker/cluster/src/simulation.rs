@@ -76,8 +76,12 @@ struct Totals {
     losses: u64,
 }
 
-/// After all is healed, so long may it take until all is well.
+/// After all is healed, so long may it take until all is well; and so long in all, while replicas are still being filled: where a
+/// fetch brings two records, a broker whose log begins anew has to come back for each of thousands.
 const PROGRESS_MS: i64 = 25_000;
+const FILLED_MS: i64 = 4 * PROGRESS_MS;
+/// A replica that is being filled has more than it had so long ago.
+const FILLING_MS: i64 = 2_000;
 /// A run has at least so many faults.
 const FAULTS: u64 = 5;
 /// How often it is looked whether all is well.
@@ -152,7 +156,8 @@ fn play(world: &Rc<World>) {
 
 /// All is well within a bounded time.
 fn demand_progress(world: &Rc<World>, producers: &RefCell<Vec<Rc<Producer>>>) {
-    let until = world.executor.now() + PROGRESS_MS;
+    let healed = world.executor.now();
+    let (mut until, mut stored) = (healed + PROGRESS_MS, 0);
     let (mut probed, mut recovered) = (false, 0);
     loop {
         world.executor.run_until(world.executor.now() + LOOK_MS);
@@ -167,8 +172,17 @@ fn demand_progress(world: &Rc<World>, producers: &RefCell<Vec<Rc<Producer>>>) {
             probed = true;
             continue;
         };
-        if world.executor.now() >= until {
-            world.oracle.fail(world, Property::Progress, format_args!("{PROGRESS_MS} ms after all was healed: {why}"));
+        let now = world.executor.now();
+        if world.stored() > stored {
+            stored = world.stored();
+            until = until.max(now + FILLING_MS).min(healed + FILLED_MS);
+        }
+        if now >= until {
+            world.oracle.fail(
+                world,
+                Property::Progress,
+                format_args!("{} ms after all was healed: {why}", now - healed),
+            );
             return;
         }
         // An operator looks at what is offline, once brokers had time to come back.

@@ -43,6 +43,8 @@ pub(super) struct Connection {
     caller: Owner,
     /// The process that took it.
     server: Cell<Option<Owner>>,
+    /// Nobody listens there.
+    refused: Cell<bool>,
     open: Cell<bool>,
     /// What is under way when the caller hangs up arrives nevertheless.
     outlives: Cell<bool>,
@@ -151,6 +153,7 @@ impl Connection {
             to,
             caller,
             server: Cell::new(None),
+            refused: Cell::new(false),
             open: Cell::new(true),
             outlives: Cell::new(false),
             there: RefCell::default(),
@@ -181,7 +184,7 @@ impl Connection {
         let answer = self.ask(world, request);
         match race(answer, world.executor.sleep(deadline)).await {
             First::Left(Some(reply)) => Ok(reply),
-            First::Left(None) if self.server.get().is_none() && !self.outlives.get() => Err(CallError::Refused),
+            First::Left(None) if self.refused.get() => Err(CallError::Refused),
             First::Left(None) => Err(CallError::Lost),
             First::Right(_) => {
                 self.close(world);
@@ -304,7 +307,11 @@ impl Connection {
                     waiting.send(());
                 }
             }
-            Frame::Reset => self.broken(),
+            Frame::Reset => {
+                // From a host on which nobody listens; one that breaks under way was never said to be refused.
+                self.refused.set(self.server.get().is_none());
+                self.broken();
+            }
         }
     }
 

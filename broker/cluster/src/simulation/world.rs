@@ -8,7 +8,7 @@ use std::rc::Rc;
 use sluice_protocol::Uuid;
 
 use super::broker::Process;
-use super::disk::{Disk, Key};
+use super::disk::{Disk, Key, Log};
 use super::executor::{Executor, Owner};
 use super::messages::Request;
 use super::network::{Connection, Host, Network, Node};
@@ -244,6 +244,13 @@ impl World {
 
     pub(super) fn may_wipe(&self, id: i32) -> bool {
         self.setup.beyond || self.oracle.may_lose(id, |_| true)
+    }
+
+    /// What all replicas have together.
+    pub(super) fn stored(&self) -> i64 {
+        let machines = self.machines.borrow();
+        let of_each = machines.values().map(|machine| machine.disk.borrow().logs.values().map(Log::end).sum::<i64>());
+        of_each.sum()
     }
 
     /// Whether all may lose their power at once.

@@ -9,6 +9,7 @@ use super::super::zookeeper::session::{Session, Standing, Unavailable, WriteErro
 use super::super::zookeeper::{Change, Node};
 use super::Process;
 use super::seat;
+use crate::metadata::BrokerRegistration;
 use crate::metadata::batch::Head;
 use crate::planted::{Bug, planted};
 use sluice_protocol::Uuid;
@@ -121,7 +122,10 @@ async fn stay_present(process: &Rc<Process>, session: &Session) {
                 loop {
                     let seen = process.published.seen();
                     let is_fenced = |process: &Process| {
-                        process.image.borrow().broker(process.id).is_some_and(|own| own.fenced && own.epoch == epoch)
+                        // Or a later life of ours is registered, of a node that was made late.
+                        let is_over =
+                            |own: &BrokerRegistration| own.epoch > epoch || (own.fenced && own.epoch == epoch);
+                        process.image.borrow().broker(process.id).is_some_and(|own| is_over(own))
                     };
                     if is_fenced(process) {
                         note!(process.world, "broker {} is fenced in epoch {epoch}, and is there", process.id);
