@@ -241,6 +241,26 @@ fn the_code_map_shows_every_crate() {
     }));
 }
 
+#[test]
+fn what_the_documents_name_as_proof_is_there() {
+    let tree = Tree::read();
+    let planted = tree.text("broker/cluster/src/planted.rs");
+    let code: Vec<&str> = tree.rust().map(|(_, text)| text).collect();
+    let is_test = |name: &str| code.iter().any(|text| text.contains(&format!("fn {name}(")));
+    let is_planted = |name: &str| planted.contains(&format!("    {name},"));
+    assert_none(["tests/FAILURES.md", "README.md"].iter().flat_map(|path| {
+        // The rows of tables, every second piece of which is between backticks.
+        let rows = tree.text(path).lines().filter(|line| line.starts_with("| "));
+        let names = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+        let shaped = |name: &&str| name.contains('_') || (*path == "tests/FAILURES.md" && !name.contains('.'));
+        let proofs = names.filter(shaped).filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
+        proofs
+            .filter(|name| !is_test(name) && !is_planted(name))
+            .map(|name| format!("{path}: {name}"))
+            .collect::<Vec<_>>()
+    }));
+}
+
 /// The text files of the checkout, by their path from its root.
 struct Tree {
     root: PathBuf,
