@@ -206,7 +206,7 @@ impl Broker {
             endpoints: bound.endpoints().iter().chain(&others).map(registered).collect(),
             rack: settings.broker_rack.clone(),
             clean: locked.was_clean(),
-            features: FeatureLevels::OURS,
+            features: feature_levels(settings),
         };
         let failures = Arc::new(Failures::default());
         let open = || locked.open(&joined.cluster_id, settings.broker_id, failures.listener());
@@ -400,6 +400,12 @@ fn registered(endpoint: &Endpoint) -> Registered {
         port: endpoint.port,
         security_protocol: endpoint.protocol.to_owned(),
     }
+}
+
+/// What this version can work at, or as much of it as it is told to.
+fn feature_levels(settings: &BrokerSettings) -> FeatureLevels {
+    let highest = u16::try_from(settings.feature_level_max).unwrap_or(FeatureLevels::OURS.highest);
+    FeatureLevels { highest, ..FeatureLevels::OURS }
 }
 
 fn return_leaders(settings: &BrokerSettings) -> Option<ReturnLeaders> {

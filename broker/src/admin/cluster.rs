@@ -43,23 +43,27 @@ pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Json<ClusterInfo>
 
 fn describe(shared: &Shared, image: &Image, known: &Known, broker: &BrokerRegistration) -> BrokerInfo {
     let id = broker.id;
-    let state = match (broker.fenced, broker.shutting_down) {
-        (true, _) => BrokerState::Fenced,
-        (false, true) => BrokerState::ShuttingDown,
-        (false, false) => BrokerState::Serving,
-    };
     // What brokers say to each other is none of the clients' business.
     let internal = &shared.config.settings.inter_broker_listener_name;
     let endpoints = broker.endpoints.iter().filter(|endpoint| endpoint.listener != *internal);
     BrokerInfo {
         broker: id,
         rack: broker.rack.clone(),
-        state,
+        state: state_of(broker),
         draining: broker.draining,
         replicas: held(image, id).count(),
         leaders: held(image, id).filter(|(.., one)| one.leader == id).count(),
         bytes: known.bytes_of(id),
         endpoints: endpoints.map(|at| format!("{}://{}:{}", at.listener, at.host, at.port)).collect(),
+    }
+}
+
+/// How a broker stands, as the metadata has it.
+pub(super) fn state_of(broker: &BrokerRegistration) -> BrokerState {
+    match (broker.fenced, broker.shutting_down) {
+        (true, _) => BrokerState::Fenced,
+        (false, true) => BrokerState::ShuttingDown,
+        (false, false) => BrokerState::Serving,
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod bindings;
 mod cluster;
+mod membership;
 mod plugins;
 mod refusal;
 mod server;
@@ -52,6 +53,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/views", get(views::list))
         .route("/v1/views/{name}", put(views::put).get(views::show).delete(views::remove))
         .route("/v1/cluster", get(cluster::show))
+        .route("/v1/cluster/features", get(membership::features).put(membership::set_level))
+        .route("/v1/cluster/brokers/{id}", delete(membership::unregister))
         .route("/v1/cluster/balance", get(cluster::plan))
         .route("/v1/cluster/brokers/{id}/drain", put(cluster::drain).get(cluster::drained).delete(cluster::undrain))
         .route("/v1/topics/{topic}/partitions/{partition}/replicas", get(cluster::replicas))

@@ -14,6 +14,9 @@
 //! | `GET /v1/views/{name}` | | [`ViewInfo`] |
 //! | `DELETE /v1/views/{name}` | | `204` |
 //! | `GET /v1/cluster` | | [`ClusterInfo`] |
+//! | `GET /v1/cluster/features` | | [`FeaturesInfo`] |
+//! | `PUT /v1/cluster/features` | [`FeaturesSpec`] | [`FeaturesInfo`] |
+//! | `DELETE /v1/cluster/brokers/{id}` | | `204`; the broker is forgotten |
 //! | `GET /v1/cluster/balance` | | [`PlanInfo`] |
 //! | `PUT /v1/cluster/brokers/{id}/drain` | | [`DrainInfo`]; the broker is being emptied from then on |
 //! | `GET /v1/cluster/brokers/{id}/drain` | | [`DrainInfo`] |
@@ -28,8 +31,8 @@ mod cluster;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{
-    BrokerInfo, BrokerState, ClusterInfo, DrainInfo, LoadInfo, MoveInfo, PlanInfo, PlannedBroker, RecoverSpec,
-    ReplicaInfo, ReplicaLog,
+    BrokerFeatures, BrokerInfo, BrokerState, ClusterInfo, DrainInfo, FeaturesInfo, FeaturesSpec, LoadInfo, MoveInfo,
+    PlanInfo, PlannedBroker, RecoverSpec, ReplicaInfo, ReplicaLog,
 };
 
 /// Why something was refused.

@@ -5,6 +5,7 @@ mod balance;
 pub(super) mod commands;
 mod drain;
 mod elect;
+mod features;
 mod progress;
 mod reassign;
 mod recover;

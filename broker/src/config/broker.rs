@@ -17,6 +17,8 @@ keys! {
         /// The folder in which topics are kept, if log.dirs does not say.
         log_dir: Option<String> = "log.dir", Kind::String, None;
 
+        /// The highest feature level that this broker works at. Lower than it could, it can join a cluster as a broker of an older version does; a new cluster begins at the level of its first controller.
+        feature_level_max: i32 = "sluice.feature.level.max", Kind::Int { min: 1, max: 2 }, Some("2");
         /// Where the broker is: a rack, a room, a zone. Replicas of a partition are spread over racks.
         broker_rack: Option<String> = "broker.rack", Kind::String, None;
         /// Where the broker listens: NAME://HOST:PORT, with commas between them. Without a host: every interface. Port 0: any free port.

@@ -2,7 +2,8 @@
 //!
 //! In reading order: `alone` (one broker, judged as the others are), `failover` (brokers that go away), `intruders` (brokers
 //! that must not serve), `failure_list` (what others are known by), `growth` (brokers that come), `operations` (what operators do),
-//! `plugins` (gates and views on whoever leads), `seat` (who decides).
+//! `plugins` (gates and views on whoever leads), `seat` (who decides), `upgrades` (brokers of two
+//! versions).
 #![forbid(unsafe_code)]
 
 mod alone;
@@ -13,6 +14,7 @@ mod intruders;
 mod operations;
 mod plugins;
 mod seat;
+mod upgrades;
 
 use std::time::Duration;
 

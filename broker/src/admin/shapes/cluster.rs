@@ -56,6 +56,35 @@ pub struct BrokerInfo {
     pub endpoints: Vec<String>,
 }
 
+/// The feature level the cluster works at, and those that its brokers can work at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeaturesInfo {
+    /// The level: no broker writes what one of this level can't read.
+    pub level: u16,
+    /// The brokers, by id.
+    pub brokers: Vec<BrokerFeatures>,
+}
+
+/// What a broker can work at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerFeatures {
+    /// The broker.
+    pub broker: i32,
+    /// How it stands.
+    pub state: BrokerState,
+    /// The lowest level.
+    pub lowest: u16,
+    /// The highest level.
+    pub highest: u16,
+}
+
+/// The level the cluster is to work at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeaturesSpec {
+    /// The level. There is no way back.
+    pub level: u16,
+}
+
 /// How a broker stands in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

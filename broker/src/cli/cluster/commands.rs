@@ -5,8 +5,12 @@
 use clap::Subcommand;
 use hyper::Method;
 
-use super::super::{admin_client::Body, error::CliError, output::Output};
-use super::{ClusterArguments, balance, drain, elect, reassign, recover, status, throttle};
+use super::super::{
+    admin_client::Body,
+    error::CliError,
+    output::{Output, say},
+};
+use super::{ClusterArguments, balance, drain, elect, features, reassign, recover, status, throttle};
 use crate::admin::shapes::DrainInfo;
 
 #[derive(Debug, Subcommand)]
@@ -15,6 +19,13 @@ pub(in crate::cli) enum Command {
     Status,
     /// List the brokers: racks, what they carry, whether they serve.
     Brokers,
+    /// Show the feature level the cluster works at and what each broker can work at; with --upgrade or --level, raise it.
+    Features(features::Arguments),
+    /// Forget a broker that is gone for good. One that serves, or is to hold replicas, is not forgotten.
+    Unregister {
+        /// The broker's id.
+        broker: i32,
+    },
     /// Empty a broker, so that it can be stopped for good: its replicas are moved to others while all goes on.
     Drain {
         /// The broker's id.
@@ -55,6 +66,12 @@ pub(in crate::cli) async fn run(command: Command, cluster: ClusterArguments, out
     match command {
         Command::Status => status::show(&cluster.admin()?, output).await,
         Command::Brokers => status::brokers(&cluster.admin()?, output).await,
+        Command::Features(arguments) => features::run(&cluster.admin()?, arguments, output).await,
+        Command::Unregister { broker } => {
+            cluster.admin()?.order(Method::DELETE, &format!("/v1/cluster/brokers/{broker}")).await?;
+            say(format_args!("broker {broker} is forgotten"));
+            Ok(())
+        }
         Command::Drain { broker, no_wait, throttle } => drain::run(cluster, broker, no_wait, throttle, output).await,
         Command::Undrain { broker } => {
             let path = drain::path(broker);
