@@ -76,7 +76,9 @@ impl Change for Drain {
             if !enough {
                 return Err(DrainError::TooFewBrokers { id, topic: topic(), replicas, remaining });
             }
-            if away && registration.isr == [id] {
+            // Fenced it is out of the ISR, and still the only one that is eligible.
+            let mut have_it = registration.isr.iter().chain(&registration.elr).peekable();
+            if away && have_it.peek().is_some() && have_it.all(|member| *member == id) {
                 return Err(DrainError::OnlyReplica { id, topic: topic(), partition });
             }
         }
@@ -219,7 +221,7 @@ mod tests {
         let cluster = three().assigned("orders", &[&[1, 2, 3]]);
         check("three replicas on three brokers", cluster, 1, few("orders", 3, 2));
         let mut cluster = three().assigned("orders", &[&[1, 2]]);
-        cluster.fence(3);
+        cluster.dies(3);
         check("two replicas, and one of three is away", cluster, 1, few("orders", 2, 1));
         let mut cluster = three().assigned("orders", &[&[1, 2]]);
         cluster.decide(&Drain { id: 3 }).unwrap();
@@ -227,13 +229,24 @@ mod tests {
         let cluster = Cluster::of(&[(1, "")]).internal("__sluice_plugins", &[1]);
         check("the last broker", cluster, 1, few("__sluice_plugins", 1, 0));
         let mut cluster = three().assigned("orders", &[&[1]]);
-        cluster.fence(1);
-        check(
-            "the only copy is away",
-            cluster,
-            1,
-            DrainError::OnlyReplica { id: 1, topic: "orders".into(), partition: 0 },
-        );
+        cluster.dies(1);
+        assert_eq!(cluster.shown("orders"), "leader - isr  elr 1");
+        let only = || DrainError::OnlyReplica { id: 1, topic: "orders".into(), partition: 0 };
+        check("the only copy is away", cluster, 1, only());
+        let mut cluster = three().assigned("orders", &[&[1, 2]]);
+        cluster.dies(2);
+        cluster.dies(1);
+        cluster.returns(2);
+        assert_eq!(cluster.shown("orders"), "leader - isr  elr 1");
+        check("the only one that has it all is away", cluster, 1, only());
+    }
+
+    #[test]
+    fn who_is_away_and_not_the_only_one_is_emptied() {
+        let mut cluster = Cluster::of(&[(1, ""), (2, ""), (3, "")]).assigned("orders", &[&[1, 2]]);
+        cluster.dies(1);
+        assert_eq!(cluster.decide(&Drain { id: 1 }), Ok(1));
+        assert!(is_draining(&cluster.image, 1));
     }
 
     #[test]

@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn by_hand_on_brokers_that_are_away() {
         let mut cluster = Cluster::of(&[(1, ""), (2, "")]);
-        cluster.fence(1);
+        cluster.dies(1);
         let place = |replicas: &[i32]| {
             place(&cluster.image, &Placement::Manual(vec![(0, replicas.to_vec())]), 0, Start::random([0; 16]))
         };

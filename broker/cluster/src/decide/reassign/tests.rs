@@ -71,7 +71,7 @@ fn those_who_stay_have_to_be_enough() {
 fn it_waits_for_who_is_away() {
     let mut cluster = cluster();
     ask(&mut cluster, Some(&[4, 2, 3])).unwrap();
-    cluster.fence(4);
+    cluster.dies(4);
     assert!(partition(&cluster).is_reassigning());
     cluster.dies(2);
     in_sync(&mut cluster, &[1, 3]);
