@@ -26,7 +26,8 @@ pub(super) enum Election {
     Stay,
     /// The first replica if it may lead, else as [`Election::Stay`].
     Preferred,
-    /// As [`Election::Stay`]; and where nobody may lead, the first replica that serves, whatever it lacks.
+    /// As [`Election::Stay`]; and where nobody may lead, the first replica that serves, whatever it lacks: one that is still being
+    /// added, and so lacks the most, only if there is no other.
     Unclean,
     /// This replica, whatever it lacks.
     Chosen(i32),
@@ -243,10 +244,14 @@ impl<'a> PartitionChange<'a> {
             stays.or_else(first_in_sync).or_else(first_eligible)
         };
         let ends = || Some(known).filter(|id| isr.contains(id) && self.brokers.is_ending(*id));
+        let unclean = || {
+            let is_whole = |id: &i32| serves(id) && !self.after.adding.contains(id);
+            replicas.iter().copied().find(is_whole).or_else(|| replicas.iter().copied().find(serves))
+        };
         match self.election {
             Election::Stay => clean().or_else(ends),
             Election::Preferred => replicas.first().copied().filter(in_sync).or_else(clean).or_else(ends),
-            Election::Unclean => clean().or_else(ends).or_else(|| replicas.iter().copied().find(serves)),
+            Election::Unclean => clean().or_else(ends).or_else(unclean),
             Election::Chosen(id) => Some(id),
         }
     }

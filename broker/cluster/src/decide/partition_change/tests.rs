@@ -70,6 +70,14 @@ fn elections_that_lose_records() {
         "leader 3 isr 3 elr  epoch 1",
     );
     check("who serves leads", unclean.clone().without(&[1]), "leader 2 isr 2 elr  epoch 1 recovering");
+    let growing = Facts { replicas: &[4, 2, 3, 1], adding: &[4], removing: &[1], ..unclean.clone() };
+    let rest = "epoch 1 recovering replicas 4,2,3,1";
+    check(
+        "one that is being added has the least",
+        growing.clone().without(&[1]),
+        &format!("leader 2 isr 2 elr  {rest}"),
+    );
+    check("and leads if it is alone", growing.without(&[1, 2, 3]), &format!("leader 4 isr 4 elr  {rest}"));
     check("if somebody does", unclean.clone().without(&[1, 2, 3]), "leader -1 isr  elr 1 epoch 1");
     let eligible = Facts { isr: &[1], elr: &[3], min_insync_replicas: 2, ..unclean };
     check("an eligible one loses nothing", eligible.without(&[1]), "leader 3 isr 3 elr 1 epoch 1");
