@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
-use super::partition_change::{Brokers, Election, PartitionChange, TopicRules, partition_records};
+use super::changed::Changed;
+use super::partition_change::{Brokers, Election, PartitionChange, TopicRules};
 use super::{Change, Decided, Given};
-use crate::metadata::{Image, PartitionRegistration, Topic};
+use crate::metadata::{Image, PartitionRegistration};
 use crate::partition::{Outcome, ProposedIsr};
 use crate::planted::{Bug, planted};
 
@@ -112,27 +113,23 @@ impl Change for AlterPartition {
             return Err(StaleBrokerEpoch { broker, epoch });
         }
         let brokers = Brokers::of(image);
-        let mut changed: BTreeMap<Uuid, BTreeMap<i32, PartitionRegistration>> = BTreeMap::new();
+        let mut changed = Changed::new(image);
         let mut rules: BTreeMap<Uuid, TopicRules> = BTreeMap::new();
         let answer = self.partitions.iter().map(|proposal| {
-            let (topic, registered) = find(image, proposal)?;
+            let &ProposedIsr { topic, index, .. } = proposal;
             // A partition may come twice: then the second is for what the first made of it.
-            let news = changed.entry(topic.id).or_default();
-            let known = news.get(&proposal.index).unwrap_or(registered);
+            let found = changed.partition(topic, index);
+            let (topic, known) = found.ok_or(AlterPartitionError::UnknownPartition { topic, index })?;
             if check(image, broker, known, proposal)? == Checked::SaysSo {
                 return Ok(known.clone());
             }
             let rules = *rules.entry(topic.id).or_insert_with(|| TopicRules::of(topic, given.configs));
             let after = follow(known, proposal, &brokers, rules);
-            news.insert(proposal.index, after.clone());
+            changed.put(topic.id, index, after.clone());
             Ok(after)
         });
         let answer = answer.collect();
-        let records = changed.into_iter().flat_map(|(topic, partitions)| {
-            let topic = image.topic_by_id(topic).expect("it was found");
-            partition_records(topic, partitions.into_iter().collect())
-        });
-        Ok(Decided { records: records.collect(), answer, may_split: true })
+        Ok(Decided { records: changed.into_records(), answer, may_split: true })
     }
 }
 
@@ -143,17 +140,6 @@ enum Checked {
     SaysSo,
     /// It is new.
     New,
-}
-
-fn find<'a>(
-    image: &'a Image,
-    proposal: &ProposedIsr,
-) -> Result<(&'a Topic, &'a PartitionRegistration), AlterPartitionError> {
-    let &ProposedIsr { topic, index, .. } = proposal;
-    let unknown = AlterPartitionError::UnknownPartition { topic, index };
-    let topic = image.topic_by_id(topic).ok_or_else(|| unknown.clone())?;
-    let partition = usize::try_from(index).ok().and_then(|index| topic.partitions.get(index)).ok_or(unknown)?;
-    Ok((topic, partition))
 }
 
 fn check(

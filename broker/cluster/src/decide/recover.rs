@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use sluice_protocol::Uuid;
 
-use super::partition_change::{Brokers, Election, PartitionChange, TopicRules, partition_records};
+use super::changed::Changed;
+use super::partition_change::{Brokers, Election, PartitionChange, TopicRules};
 use super::{Change, Decided, Given};
 use crate::metadata::{Image, PartitionRegistration};
 
@@ -57,9 +58,9 @@ impl Change for Recover {
     /// Answers the registration.
     fn decide(&self, image: &Image, given: &mut Given<'_>) -> Result<Decided<PartitionRegistration>, RecoverError> {
         let &Self { topic, index, leader: id } = self;
-        let unknown = RecoverError::UnknownPartition { topic, index };
-        let topic = image.topic_by_id(topic).ok_or(unknown)?;
-        let known = usize::try_from(index).ok().and_then(|index| topic.partitions.get(index)).ok_or(unknown)?;
+        let mut changed = Changed::new(image);
+        let found = changed.partition(topic, index);
+        let (topic, known) = found.ok_or(RecoverError::UnknownPartition { topic, index })?;
         if known.leader != PartitionRegistration::NO_LEADER {
             return Err(RecoverError::HasLeader { leader: known.leader });
         }
@@ -72,7 +73,8 @@ impl Change for Recover {
         }
         let change = PartitionChange::of(known, &brokers, TopicRules::of(topic, given.configs));
         let after = change.election(Election::Chosen(id)).build().unwrap_or_else(|| known.clone());
-        Ok(Decided::new(partition_records(topic, vec![(index, after.clone())]).collect(), after))
+        changed.put(topic.id, index, after.clone());
+        Ok(Decided::new(changed.into_records(), after))
     }
 }
 
