@@ -14,7 +14,7 @@ use super::placement::{INTERNAL_REPLICAS_MAX, places};
 use super::plan::{Move, PartitionSizes, Plan};
 use super::reassign::{reassign, reassignments};
 use super::{Change, Decided, Given, Never};
-use crate::metadata::Image;
+use crate::metadata::{Image, PartitionRegistration};
 
 /// Takes reassignments one step further.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct AdvanceReassignments {
     pub sizes: PartitionSizes,
     /// Brokers are to be evened, without being asked (`sluice.balancer.enable`).
     pub balance: bool,
-    /// Reassignments under way at a time.
+    /// Reassignments under way at a time; those that only wait for brokers that are away are none of them.
     pub moves_max: usize,
 }
 
@@ -77,7 +77,7 @@ impl Change for AdvanceReassignments {
                     changed.put(topic.id, index, after);
                     advanced.completed += 1;
                 }
-                None => under_way += 1,
+                None => under_way += usize::from(is_copied(partition, &brokers)),
             }
         }
         // One kind at a time: a balance is not planned around a broker that is being emptied.
@@ -102,12 +102,17 @@ impl Change for AdvanceReassignments {
     }
 }
 
+/// Whether somebody copies for it. One that waits for brokers that are away keeps no other waiting for that long.
+fn is_copied(partition: &PartitionRegistration, brokers: &Brokers) -> bool {
+    partition.adding.iter().any(|id| !partition.isr.contains(id) && brokers.is_active(*id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Drain;
     use super::super::fixture::Cluster;
     use super::*;
-    use crate::metadata::{MetadataRecord, PartitionRegistration};
+    use crate::metadata::MetadataRecord;
 
     #[test]
     fn a_broker_is_emptied_step_by_step() {
@@ -141,6 +146,25 @@ mod tests {
         let step = AdvanceReassignments::default();
         assert_eq!(cluster.decide(&step).unwrap().begun.len(), 1);
         assert_eq!(cluster.decide(&step), Ok(Advanced::default()), "nothing to do, and nothing done twice");
+    }
+
+    #[test]
+    fn who_is_away_keeps_no_other_waiting() {
+        let mut cluster =
+            Cluster::of(&[(1, ""), (2, ""), (3, ""), (4, "")]).assigned("orders", &[&[1, 2], &[1, 2], &[1, 2]]);
+        cluster.decide(&Drain { id: 1 }).unwrap();
+        let step = AdvanceReassignments { moves_max: 1, ..AdvanceReassignments::default() };
+        let first = cluster.decide(&step).unwrap().begun.remove(0).to;
+        assert_eq!(cluster.decide(&step).unwrap().begun, [], "one at a time");
+        let away = *first.iter().find(|id| **id != 2).unwrap();
+        cluster.dies(away);
+        let advanced = cluster.decide(&step).unwrap();
+        assert_eq!((advanced.begun.len(), advanced.waiting), (1, 1), "{advanced:?}");
+        assert!(!advanced.begun[0].to.contains(&away));
+        assert_eq!(cluster.decide(&step).unwrap().begun, [], "still one at a time");
+        cluster.returns(away);
+        assert_eq!(cluster.decide(&step).unwrap().begun, [], "and what waited is copied now");
+        assert_eq!(reassignments(&cluster.image).count(), 2);
     }
 
     #[test]
