@@ -2,6 +2,9 @@
 //! written before all are new, and from then on an older one is refused. And brokers that are forgotten.
 
 use serde_json::Value;
+use sluice_protocol::ErrorCode;
+use sluice_protocol::messages::IncrementalAlterConfigsRequest;
+use sluice_protocol::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
 use sluice_tests::{Cluster, PATIENCE, Workload};
 
 use crate::{HEALED, TWO_OF_THREE};
@@ -22,6 +25,10 @@ fn two_levels_side_by_side_until_all_are_new() {
 
     for id in [3, 2, 1] {
         assert!(cluster.stop(id).success());
+        if id == 1 {
+            // Whoever decides now is new, and does not write what the old one could not read when it comes back.
+            assert_eq!(alter_all_brokers(&cluster), ErrorCode::UnsupportedVersion);
+        }
         cluster.set_of(id, LEVEL, 2);
         cluster.restart(id);
         cluster.await_whole("orders", HEALED);
@@ -37,13 +44,16 @@ fn two_levels_side_by_side_until_all_are_new() {
     }
     assert_eq!(features(&cluster, &[])["level"], 1, "it is raised by an operator, and not by itself");
     assert_eq!(features(&cluster, &["--upgrade"])["level"], 2);
+    assert_eq!(alter_all_brokers(&cluster), ErrorCode::None);
     let said = cluster.cli(["cluster", "features", "--level", "1"]).failed(1);
     assert!(said.contains("it is not lowered to 1"), "{said}");
     workload.await_stored(200, PATIENCE);
 
     assert!(cluster.stop(2).success());
-    let status = cluster.impostor(2, &[(LEVEL, "1")]).await_end(PATIENCE);
-    assert_eq!(status.code(), Some(1));
+    let mut old = cluster.impostor(2, &[(LEVEL, "1")]);
+    assert_eq!(old.await_end(PATIENCE).code(), Some(1));
+    let said = old.said();
+    assert!(said.contains("the cluster works at feature level 2, broker 2 can work at 1 to 1"), "{said}");
     cluster.restart(2);
     cluster.await_whole("orders", HEALED);
     let stalls = workload.take_stalls();
@@ -71,6 +81,20 @@ fn a_broker_that_is_gone_is_forgotten() {
     cluster.cli(["cluster", "unregister", "3"]).ok();
     let brokers = features(&cluster, &[])["brokers"].as_array().map(Vec::len);
     assert_eq!(brokers, Some(2));
+}
+
+/// Sets for all brokers what only the second level can write down.
+fn alter_all_brokers(cluster: &Cluster) -> ErrorCode {
+    const BROKERS: i8 = 4;
+    let rate = AlterableConfig {
+        name: "leader.replication.throttled.rate".into(),
+        value: Some("100000000".into()),
+        ..AlterableConfig::default()
+    };
+    let all = AlterConfigsResource { resource_type: BROKERS, configs: vec![rate], ..AlterConfigsResource::default() };
+    let request = IncrementalAlterConfigsRequest { resources: vec![all], validate_only: false };
+    let answered = cluster.connection(3).ask(1, &request);
+    answered.responses.first().expect("of the one resource").error_code
 }
 
 fn features(cluster: &Cluster, arguments: &[&str]) -> Value {
