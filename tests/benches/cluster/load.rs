@@ -8,7 +8,10 @@ use rdkafka::client::ClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
-use sluice_tests::{Cluster, Partition, Software};
+use sluice_protocol::ErrorCode;
+use sluice_protocol::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use sluice_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use sluice_tests::{Cluster, Partition, Software, poll_until};
 
 use crate::{LARGE, PARTITIONS, TWO_OF_THREE, WHOLE_AGAIN, number, share_of, told};
 
@@ -60,19 +63,32 @@ pub(crate) fn acks_all(software: Software, cluster: &mut Cluster) {
     );
 }
 
-/// A follower that was away while so much was written: how fast it copies, and what others' producers feel of it.
+/// A follower that was away while so much was written: how fast it copies, and what others' producers feel of it. As fast as it
+/// can, and then at a rate that an operator sets.
 pub(crate) fn follower_behind(software: Software, cluster: &mut Cluster) {
+    let ids = cluster.ids();
+    cluster.create_topic_on("others", 1, &[ids[0], ids[2]]);
+    cluster.await_whole("others", WHOLE_AGAIN);
+    behind(software, cluster, "behind", "");
+    for &id in &ids[..2] {
+        let rate = (THROTTLED_MB * 1_000_000).to_string();
+        let rates = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
+        alter(cluster, BROKER, &id.to_string(), &rates.map(|name| (name, rate.as_str())));
+    }
+    behind(software, cluster, "throttled", &format!(", throttled to {THROTTLED_MB} MB/s"));
+}
+
+fn behind(software: Software, cluster: &mut Cluster, topic: &str, how: &str) {
     let megabytes = number("BEHIND_MB", 2_000);
     let ids = cluster.ids();
     let (leader, follower) = (ids[0], ids[1]);
-    cluster.create_topic_on("behind", 1, &[leader, follower]);
-    cluster.create_topic_on("others", 1, &[leader, ids[2]]);
-    for topic in ["behind", "others"] {
-        cluster.await_whole(topic, WHOLE_AGAIN);
-    }
+    cluster.create_topic_on(topic, 1, &[leader, follower]);
+    let lists = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
+    alter(cluster, TOPIC, topic, &lists.map(|name| (name, "*")));
+    cluster.await_whole(topic, WHOLE_AGAIN);
     cluster.stop(follower);
     let client = cluster.rdkafka().set("acks", "1").set("linger.ms", "20").set("batch.size", "900000");
-    send(&client.base_producer(Latencies::default()), "behind", 1, megabytes * 1_000_000 / RECORD_BYTES);
+    send(&client.base_producer(Latencies::default()), topic, 1, megabytes * 1_000_000 / RECORD_BYTES);
 
     let probe = cluster.rdkafka().set("acks", "all").set("linger.ms", "0").base_producer(Latencies::default());
     let alone_until = Instant::now() + ALONE;
@@ -82,13 +98,13 @@ pub(crate) fn follower_behind(software: Software, cluster: &mut Cluster) {
     let caught_up = |all: Vec<Partition>| all.iter().all(Partition::is_whole);
     let meanwhile = probed(&probe, || {
         assert!(began.elapsed() < LARGE, "it does not catch up");
-        cluster.topic("behind").is_ok_and(caught_up)
+        cluster.topic(topic).is_ok_and(caught_up)
     });
     let took = began.elapsed().as_secs_f64();
     let [alone, meanwhile] = [alone, meanwhile].map(|times| share_of(&times, 99).as_secs_f64() * 1e3);
     told(
         software,
-        &format!("a follower {megabytes} MB behind"),
+        &format!("a follower {megabytes} MB behind{how}"),
         &format!(
             "{:.0} MB/s, {took:.1} s; produce p99 of another partition {meanwhile:.1} ms, {alone:.1} ms alone ({:.1}x)",
             megabytes as f64 / took,
@@ -96,6 +112,28 @@ pub(crate) fn follower_behind(software: Software, cluster: &mut Cluster) {
         ),
     );
 }
+
+/// Sets configurations of a topic or a broker.
+fn alter(cluster: &Cluster, resource_type: i8, name: &str, settings: &[(&str, &str)]) {
+    let configs = settings.iter().map(|&(name, value)| AlterableConfig {
+        name: name.to_owned(),
+        config_operation: SET,
+        value: Some(value.to_owned()),
+    });
+    let resource = AlterConfigsResource { resource_type, resource_name: name.to_owned(), configs: configs.collect() };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    let asked = poll_until(WHOLE_AGAIN, || cluster.controller()).expect("there is a controller");
+    let answer: IncrementalAlterConfigsResponse = cluster.connection(asked).ask(1, &request);
+    assert!(answer.responses.iter().all(|one| one.error_code == ErrorCode::None), "{answer:?}");
+}
+
+/// Of IncrementalAlterConfigs.
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const SET: i8 = 0;
+
+/// What an operator allows.
+const THROTTLED_MB: usize = 150;
 
 /// Nobody waits for a disk: what is written is the operating system's to flush.
 fn without_flush(software: Software) -> &'static [(&'static str, &'static str)] {
