@@ -34,8 +34,13 @@ pub struct Identity {
 }
 
 impl Certificates {
-    /// Makes all of them in `folder`.
+    /// Makes all of them in `folder`, for servers on loopback.
     pub fn make(folder: &Path) -> Self {
+        Self::make_for(folder, &[])
+    }
+
+    /// As [`Self::make`], for servers at these addresses too.
+    pub(crate) fn make_for(folder: &Path, addresses: &[String]) -> Self {
         fs::create_dir_all(folder).expect("the temporary folder can be written");
         let ours = authority("Sluice test CA");
         let others = authority("Another CA");
@@ -43,10 +48,10 @@ impl Certificates {
         fs::write(&ca, &ours.pem).expect("the temporary folder can be written");
         Self {
             ca,
-            broker: identity(folder, "broker", ExtendedKeyUsagePurpose::ServerAuth, &ours),
-            other: identity(folder, "other", ExtendedKeyUsagePurpose::ServerAuth, &ours),
-            client: identity(folder, "client", ExtendedKeyUsagePurpose::ClientAuth, &ours),
-            stranger: identity(folder, "stranger", ExtendedKeyUsagePurpose::ClientAuth, &others),
+            broker: identity(folder, "broker", ExtendedKeyUsagePurpose::ServerAuth, &ours, addresses),
+            other: identity(folder, "other", ExtendedKeyUsagePurpose::ServerAuth, &ours, addresses),
+            client: identity(folder, "client", ExtendedKeyUsagePurpose::ClientAuth, &ours, &[]),
+            stranger: identity(folder, "stranger", ExtendedKeyUsagePurpose::ClientAuth, &others, &[]),
         }
     }
 }
@@ -66,10 +71,17 @@ fn authority(name: &str) -> Authority {
     Authority { pem, issuer: Issuer::new(params, key) }
 }
 
-fn identity(folder: &Path, name: &str, usage: ExtendedKeyUsagePurpose, authority: &Authority) -> Identity {
+fn identity(
+    folder: &Path,
+    name: &str,
+    usage: ExtendedKeyUsagePurpose,
+    authority: &Authority,
+    addresses: &[String],
+) -> Identity {
     let key = KeyPair::generate().expect("a key can be made");
-    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let mut params = CertificateParams::new(names).expect("both are names");
+    let mut names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    names.extend_from_slice(addresses);
+    let mut params = CertificateParams::new(names).expect("all are names");
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     // The broker's own admin client shows the same certificate.

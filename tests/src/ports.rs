@@ -20,6 +20,7 @@ const COUNT: u32 = 19_000;
 #[derive(Debug)]
 pub struct Port {
     number: u16,
+    host: Ipv4Addr,
     _lock: File,
 }
 
@@ -43,10 +44,15 @@ impl Port {
                 continue;
             }
             if TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, number))).is_ok() {
-                return Self { number, _lock: lock };
+                return Self { number, host: Ipv4Addr::LOCALHOST, _lock: lock };
             }
         }
         panic!("every port from {FIRST} on is taken");
+    }
+
+    /// The same port of another address: ports are taken for the machine, whatever addresses it has.
+    pub(crate) fn on(self, host: Ipv4Addr) -> Self {
+        Self { host, ..self }
     }
 
     /// Its number.
@@ -54,9 +60,9 @@ impl Port {
         self.number
     }
 
-    /// Its address on loopback.
+    /// Its address, on loopback unless it is somewhere else.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
+        SocketAddr::from((self.host, self.number))
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::network::Place;
 use crate::{Certificates, PATIENCE, Port, Process};
 
 /// ZooKeeper and a logger that says on stderr what it does; their manifests name the rest.
@@ -27,6 +27,7 @@ const LIMIT: u32 = 25;
 pub struct ZooKeeper {
     process: Option<Process>,
     folder: TempDir,
+    place: Place,
     port: Port,
     /// Whether its clients speak TLS.
     tls: bool,
@@ -54,14 +55,15 @@ impl ZooKeeper {
     }
 
     fn start_so(tls: bool, lines: String) -> Self {
-        let mut zookeeper = Self::prepare(tls, lines);
+        let mut zookeeper = Self::prepare(Place::here(), tls, lines);
         zookeeper.restart();
         zookeeper
     }
 
-    fn prepare(tls: bool, lines: String) -> Self {
+    fn prepare(place: Place, tls: bool, lines: String) -> Self {
         let folder = tempfile::Builder::new().prefix("sluice-zookeeper-").tempdir().expect("a temporary folder");
-        Self { process: None, folder, port: Port::take(), tls, lines }
+        let port = place.port();
+        Self { process: None, folder, place, port, tls, lines }
     }
 
     /// What a broker is told as `zookeeper.connect`.
@@ -123,7 +125,7 @@ impl ZooKeeper {
             self.lines,
         );
         fs::write(&config, settings).expect("the temporary folder can be written");
-        let mut java = Command::new("java");
+        let mut java = self.place.command("java");
         // Small and quick to start: one test in eight runs at a time, each with one of these.
         java.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
         java.args(["-Dorg.slf4j.simpleLogger.showThreadName=false", "-Dzookeeper.forceSync=no"]);
@@ -146,29 +148,30 @@ impl ZooKeeper {
 impl Ensemble {
     /// As many servers as that, all serving; one is no ensemble but will do.
     pub fn start(servers: usize) -> Self {
-        Self::start_so(servers, None)
+        Self::start_in(&vec![Place::here(); servers], None)
     }
 
     /// As [`Self::start`], with TLS to clients and, where there are several, between the servers.
     pub fn start_with_tls(servers: usize, certificates: &Certificates) -> Self {
-        Self::start_so(servers, Some(certificates))
+        Self::start_in(&vec![Place::here(); servers], Some(certificates))
     }
 
-    fn start_so(servers: usize, certificates: Option<&Certificates>) -> Self {
+    /// A server in each of these places.
+    pub(crate) fn start_in(places: &[Place], certificates: Option<&Certificates>) -> Self {
         let mut lines = certificates.map(client_tls).unwrap_or_default();
         let mut ports = Vec::new();
-        if servers > 1 {
+        if places.len() > 1 {
             lines.push_str(&format!("initLimit={LIMIT}\nsyncLimit={LIMIT}\n"));
             lines.push_str(&certificates.map(quorum_tls).unwrap_or_default());
-            for number in 1..=servers {
-                let [peers, election] = [Port::take(), Port::take()];
+            for (number, place) in (1..).zip(places) {
+                let [peers, election] = [place.port(), place.port()];
                 let (host, peers_port, election_port) = (peers.address().ip(), peers.number(), election.number());
                 lines.push_str(&format!("server.{number}={host}:{peers_port}:{election_port}\n"));
                 ports.push([peers, election]);
             }
         }
-        let prepared = (1..=servers).map(|number| {
-            let mut server = ZooKeeper::prepare(certificates.is_some(), lines.clone());
+        let prepared = (1..).zip(places).map(|(number, place): (u32, _)| {
+            let mut server = ZooKeeper::prepare(place.clone(), certificates.is_some(), lines.clone());
             let data = server.folder.path().join("data");
             fs::create_dir_all(&data).expect("the temporary folder can be written");
             fs::write(data.join("myid"), number.to_string()).expect("the temporary folder can be written");

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Cluster, Member, Software};
+use crate::network::Place;
 use crate::proxy::Clients;
-use crate::{Certificates, Ensemble};
+use crate::{Certificates, Ensemble, Network};
 
 /// How a cluster is to be set up: three brokers and one ZooKeeper unless it says otherwise.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub struct ClusterBuilder {
     zookeepers: usize,
     zookeeper_tls: bool,
     proxied: bool,
+    network: Option<Network>,
     settings: BTreeMap<String, String>,
 }
 
@@ -28,6 +30,7 @@ impl Default for ClusterBuilder {
             zookeepers: 1,
             zookeeper_tls: false,
             proxied: false,
+            network: None,
             settings: BTreeMap::new(),
         }
     }
@@ -64,6 +67,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Every process in a place of its own in this network, where packets can be made to vanish.
+    pub fn on(mut self, network: Network) -> Self {
+        self.network = Some(network);
+        self
+    }
+
     /// Sets a configuration key of all brokers.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.insert(key.to_owned(), value.to_string());
@@ -78,14 +87,16 @@ impl ClusterBuilder {
     }
 
     /// Starts everything but the brokers, which are there to be started.
-    pub fn without_brokers(self) -> Cluster {
+    pub fn without_brokers(mut self) -> Cluster {
+        assert!(self.network.is_none() || !self.proxied, "links are cut by one or the other");
         let folder = tempfile::Builder::new().prefix("sluice-cluster-").tempdir().expect("a temporary folder");
-        let certificates = Certificates::make(&folder.path().join("certificates"));
-        let zookeeper = if self.zookeeper_tls {
-            Ensemble::start_with_tls(self.zookeepers, &certificates)
-        } else {
-            Ensemble::start(self.zookeepers)
-        };
+        let certificates = Certificates::make_for(
+            &folder.path().join("certificates"),
+            &self.network.as_ref().map(Network::addresses).unwrap_or_default(),
+        );
+        let place = |server| self.network.as_mut().map_or_else(Place::here, |network| network.zookeeper(server));
+        let places: Vec<Place> = (0..self.zookeepers).map(place).collect();
+        let zookeeper = Ensemble::start_in(&places, self.zookeeper_tls.then_some(&certificates));
         let (both, ca) = (certificates.broker.both.display().to_string(), certificates.ca.display().to_string());
         let mut settings: BTreeMap<String, String> = [
             ("listener.security.protocol.map", "SSL:SSL,INTERNAL:SSL"),
@@ -112,6 +123,7 @@ impl ClusterBuilder {
         let mut cluster = Cluster {
             members: BTreeMap::new(),
             zookeeper,
+            network: self.network,
             certificates,
             software: self.software,
             settings,
@@ -130,7 +142,9 @@ impl Cluster {
     pub fn prepare_broker(&mut self) -> i32 {
         let id = self.members.keys().next_back().map_or(1, |last| last + 1);
         let data = self.folder.path().join(format!("data-{id}"));
-        self.members.insert(id, Member::new(id, self.software, data, &self.zookeeper, self.proxied.as_ref()));
+        let place = self.network.as_mut().map_or_else(Place::here, |network| network.broker(id));
+        let member = Member::new(id, self.software, data, &self.zookeeper, self.proxied.as_ref(), place);
+        self.members.insert(id, member);
         id
     }
 

@@ -7,12 +7,19 @@ use crate::proxy::{Line, Way};
 impl Cluster {
     /// Nothing gets from `from` to `to`, neither on connections of the one nor of the other. The other way is open.
     pub fn cut_one_way(&self, from: i32, to: i32) {
+        if let Some(network) = &self.network {
+            return network.cut_one_way(&self.member(from).place, &self.member(to).place);
+        }
         self.links(to).internal.set(Some(from), Line::Stalled(Way::ToServer));
         self.links(from).internal.set(Some(to), Line::Stalled(Way::ToClient));
     }
 
     /// Nothing gets from one of these brokers to the other.
     pub fn cut(&self, one: i32, other: i32) {
+        if self.network.is_some() {
+            self.cut_one_way(one, other);
+            return self.cut_one_way(other, one);
+        }
         self.set_link(one, other, Line::Stalled(Way::Both));
     }
 
@@ -29,6 +36,15 @@ impl Cluster {
         }
     }
 
+    /// Cuts a broker off from everybody at once, ZooKeeper and, on a network of the cluster's own, clients too.
+    pub fn cut_off(&self, id: i32) {
+        if let Some(network) = &self.network {
+            return network.cut_off(&self.member(id).place);
+        }
+        self.isolate(id);
+        self.set_zookeeper_link(id, Line::Stalled(Way::Both));
+    }
+
     /// Makes a broker's links to all ZooKeeper servers something else.
     pub fn set_zookeeper_link(&self, id: i32, line: Line) {
         self.links(id).zookeepers.iter().for_each(|proxy| proxy.set(None, line));
@@ -36,6 +52,9 @@ impl Cluster {
 
     /// Opens every link.
     pub fn mend(&self) {
+        if let Some(network) = &self.network {
+            network.mend();
+        }
         for links in self.members.values().filter_map(|member| member.links.as_ref()) {
             links.internal.mend();
             links.zookeepers.iter().for_each(super::super::proxy::Proxy::mend);

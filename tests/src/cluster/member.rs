@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::Software;
+use crate::network::Place;
 use crate::proxy::{Clients, Proxy};
 use crate::serving::Serving;
 use crate::{Ensemble, PATIENCE, Port, Process};
@@ -26,6 +27,7 @@ pub(super) struct Member {
     serving: Serving,
     settings: BTreeMap<String, String>,
     data: PathBuf,
+    pub(super) place: Place,
     /// What is between it and the others, where links can be cut.
     pub(super) links: Option<MemberLinks>,
     _ports: Vec<Port>,
@@ -48,8 +50,9 @@ impl Member {
         data: PathBuf,
         zookeeper: &Ensemble,
         proxied: Option<&Clients>,
+        place: Place,
     ) -> Self {
-        let [clients, internal, admin] = [Port::take(), Port::take(), Port::take()];
+        let [clients, internal, admin] = [place.port(), place.port(), place.port()];
         let mut settings: BTreeMap<String, String> = [
             ("broker.id", id.to_string()),
             ("listeners", format!("SSL://{},INTERNAL://{}", clients.address(), internal.address())),
@@ -93,6 +96,7 @@ impl Member {
             serving,
             settings,
             data,
+            place,
             links,
             _ports: ports,
         }
@@ -112,7 +116,7 @@ impl Member {
         let (_, config) =
             config.and_then(|file| file.keep().map_err(Into::into)).expect("the temporary folder can be written");
         fs::write(&config, text).expect("the temporary folder can be written");
-        Process::spawn(format!("broker {}", self.id), &mut self.software.broker(&config))
+        Process::spawn(format!("broker {}", self.id), &mut self.software.broker(&self.place, &config))
     }
 
     /// This is its process from now on.

@@ -32,7 +32,7 @@ use tempfile::TempDir;
 
 use crate::clients::{Connection, Rdkafka};
 use crate::proxy::Clients;
-use crate::{Certificates, Contact, Ensemble, Process, Ran};
+use crate::{Certificates, Contact, Ensemble, Network, Process, Ran};
 use member::Member;
 
 /// A running cluster. Dropping it ends all its processes; after a failure they are heard first.
@@ -41,6 +41,8 @@ pub struct Cluster {
     members: BTreeMap<i32, Member>,
     /// The cluster's ZooKeepers, for tests that hurt them.
     pub zookeeper: Ensemble,
+    /// Where its processes are, if not beside the tests: it goes after them.
+    network: Option<Network>,
     /// The cluster's certificates.
     pub certificates: Certificates,
     software: Software,

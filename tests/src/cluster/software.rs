@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::binaries;
 use crate::clients::cached;
+use crate::network::Place;
 use crate::serving::Serving;
 
 /// Whose brokers.
@@ -30,15 +31,15 @@ impl Software {
     }
 
     /// The command that runs a broker.
-    pub(super) fn broker(self, config: &Path) -> Command {
+    pub(super) fn broker(self, place: &Place, config: &Path) -> Command {
         match self {
             Self::Sluice => {
-                let mut command = Command::new(binaries::sluice_binary());
+                let mut command = place.command(binaries::sluice_binary());
                 command.args(["broker", "--config"]).arg(config);
                 command
             }
             Self::Kafka => {
-                let mut java = Command::new("java");
+                let mut java = place.command("java");
                 // As Kafka's own scripts start it, but for the heap: three of them share a small machine.
                 java.args(["-Xms512m", "-Xmx512m", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]);
                 java.arg("-cp").arg(format!("{LOGGER}:{}", kafka().join("*").display()));

@@ -1,9 +1,9 @@
 //! A cluster as its clients and its operators see it: brokers killed, stopped, paused, cut off, added and refused.
 //!
-//! In reading order: `alone` (one broker, judged as the others are), `failover` (brokers that go away), `intruders` (brokers
-//! that must not serve), `failure_list` (what others are known by), `growth` (brokers that come), `operations` (what operators do),
-//! `plugins` (gates and views on whoever leads), `seat` (who decides), `upgrades` (brokers of two
-//! versions).
+//! In reading order: `alone` (one broker, judged as the others are), `failover` (brokers that go away), `packets` (brokers
+//! whose packets vanish), `intruders` (brokers that must not serve), `failure_list` (what others
+//! are known by), `growth` (brokers that come), `operations` (what operators do), `plugins` (gates and views on whoever leads),
+//! `seat` (who decides), `upgrades` (brokers of two versions).
 #![forbid(unsafe_code)]
 
 mod alone;
@@ -12,6 +12,7 @@ mod failure_list;
 mod growth;
 mod intruders;
 mod operations;
+mod packets;
 mod plugins;
 mod seat;
 mod upgrades;
