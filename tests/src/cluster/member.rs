@@ -234,6 +234,11 @@ impl Member {
         self.data.clone()
     }
 
+    /// All folders it is set up with, each a disk of its own.
+    pub(super) fn log_dirs(&self) -> Vec<PathBuf> {
+        self.settings["log.dirs"].split(',').map(PathBuf::from).collect()
+    }
+
     pub(super) fn said(&self) -> String {
         self.process.as_ref().map(Process::said).unwrap_or_default()
     }

@@ -1,12 +1,13 @@
 //! A cluster as its clients and its operators see it: brokers killed, stopped, paused, cut off, added and refused.
 //!
 //! In reading order: `alone` (one broker, judged as the others are), `failover` (brokers that go away), `packets` (brokers
-//! whose packets vanish), `intruders` (brokers that must not serve), `failure_list` (what others
-//! are known by), `growth` (brokers that come), `operations` (what operators do), `plugins` (gates and views on whoever leads),
+//! whose packets vanish), `disks` (disks that fail under one), `intruders` (brokers that must not serve), `failure_list` (what
+//! others are known by), `growth` (brokers that come), `operations` (what operators do), `plugins` (gates and views on whoever leads),
 //! `seat` (who decides), `upgrades` (brokers of two versions).
 #![forbid(unsafe_code)]
 
 mod alone;
+mod disks;
 mod failover;
 mod failure_list;
 mod growth;
