@@ -67,3 +67,29 @@ pub enum Testimony {
     /// The witness says nothing.
     Silent,
 }
+
+/// Brokers that are all gone, for tests: what is forwarded to them never gets there, and is counted.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(super) struct FakePeers {
+    pub(super) forwarded: std::sync::atomic::AtomicUsize,
+}
+
+#[cfg(test)]
+#[async_trait]
+impl PeerCalls for FakePeers {
+    fn know(&self, _: &Image) {}
+
+    fn speak_as(&self, _: &str, _: Option<i64>) {}
+
+    async fn change(&self, _: i32, _: u16, _: Vec<u8>, _: Duration) -> Result<Vec<u8>, ForwardError> {
+        self.forwarded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(ForwardError::NotSent { why: "it is gone".to_owned() })
+    }
+
+    async fn gone(&self, _: i32, _: i64) {}
+
+    async fn ask(&self, _: i32, _: i32) -> Testimony {
+        Testimony::WitnessGone
+    }
+}

@@ -77,11 +77,11 @@ impl Suspicions {
         }
     }
 
-    /// The next that is gone.
+    /// The next that is gone. If it is wanted all the same, it is looked after anew.
     pub(super) async fn next(&mut self) -> Gone {
         loop {
             match self.found.recv().await {
-                Some(gone) if self.watched.contains_key(&gone) => return gone,
+                Some(gone) if self.watched.remove(&gone).is_some() => return gone,
                 // Found before it was no longer wanted.
                 Some(_) => {}
                 None => std::future::pending().await,
@@ -131,6 +131,7 @@ fn confirmed(testimonies: &[Testimony]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::peer_calls::FakePeers;
     use super::*;
 
     #[test]
@@ -144,6 +145,16 @@ mod tests {
         check("one has seen it, one says nothing", &[Gone, Silent], true);
         check("one has seen it, one sees it alive", &[Gone, NotGone], false);
         check("one is gone, one says nothing", &[WitnessGone, Silent], false);
+    }
+
+    #[tokio::test]
+    async fn who_was_found_gone_and_is_still_wanted_is_found_again() {
+        let mut suspicions = Suspicions::new(1, Arc::new(FakePeers::default()), Arc::default());
+        let life = Gone { id: 2, epoch: 20 };
+        for time in ["first", "second"] {
+            suspicions.only(&[life].into());
+            assert_eq!(timeout(Duration::from_secs(10), suspicions.next()).await, Ok(life), "the {time} time");
+        }
     }
 
     fn check(what: &str, testimonies: &[Testimony], expected: bool) {
