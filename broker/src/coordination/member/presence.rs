@@ -71,7 +71,7 @@ impl Presence {
 
     /// Says to whoever asked that it can't be.
     pub(super) fn refuse(&mut self, why: &StartError) {
-        self.registering = None;
+        self.leave();
         if let Some(reply) = self.reply.take() {
             // Nobody waits any more: then nobody is told.
             let _ = reply.send(Err(why.clone()));
@@ -95,7 +95,7 @@ impl Presence {
 
     /// It is about to end: from now on it stays away once it is fenced, and leaves the seat to others.
     pub(super) fn leave(&mut self) {
-        self.registering = None;
+        (self.registering, self.is_news) = (None, false);
     }
 }
 
@@ -103,8 +103,8 @@ impl Member {
     /// Sees to it that this broker is registered, if it wants to be: makes its presence where it has none, or none that counts.
     /// Gives whether it has to wait before it can make it anew.
     pub(super) async fn keep_registered(&mut self, session: &dyn Session, log: &MetadataLog) -> Result<bool, Over> {
-        let Some(registering) = self.presence.registering.clone() else { return Ok(false) };
         self.presence.is_news = false;
+        let Some(registering) = self.presence.registering.clone() else { return Ok(false) };
         let life = self.presence.life_in(session);
         let over = match life.map(|epoch| (epoch, self.registered(log.image(), epoch))) {
             Some((_, Registered::Not)) => return Ok(false),
@@ -207,6 +207,27 @@ impl Member {
         if !matches!(&*self.told.standing.borrow(), Standing::Doubtful { .. }) {
             warn!("{why}");
             self.told.standing.send_replace(Standing::Doubtful { why: why.to_owned() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_longer_asked_for_is_no_news() {
+        let ends: [(&str, fn(&mut Presence)); 2] = [
+            ("the broker ends", Presence::leave),
+            ("it can't be", |presence| presence.refuse(&StartError::Unregistered { why: "the test says so".into() })),
+        ];
+        for (what, end) in ends {
+            let mut presence = Presence::default();
+            let (reply, _answer) = oneshot::channel();
+            presence.ask(Registering::default(), reply);
+            assert!(presence.is_news(), "{what}");
+            end(&mut presence);
+            assert!(!presence.is_news(), "{what}: who waits for news to be seen to would wait for ever");
         }
     }
 }
