@@ -157,9 +157,10 @@ impl Member {
     /// Takes part until asked to stop, or until it can't.
     async fn serve(&mut self, current: &mut Option<Arc<dyn Session>>) -> Ended {
         let mut pause = RETRY.0;
+        let mut log: Option<MetadataLog> = None;
         loop {
             let since = Instant::now();
-            let why = match self.attempt(current).await {
+            let why = match self.attempt(current, &mut log).await {
                 Over::Doubt(why) => why,
                 Over::Deposed => "the seat was lost before it was taken".to_owned(),
                 Over::Halt(halt) => return Ended::Halted(halt),
@@ -186,15 +187,18 @@ impl Member {
     }
 
     /// Once through: a session, the log replayed, followed and at times written.
-    async fn attempt(&mut self, current: &mut Option<Arc<dyn Session>>) -> Over {
+    async fn attempt(&mut self, current: &mut Option<Arc<dyn Session>>, log: &mut Option<MetadataLog>) -> Over {
         let attempt = async {
             let session = self.live(current).await?;
-            let image = self.told.image.load().as_ref().clone();
-            let mut log = MetadataLog::new(Arc::clone(&session), image);
-            self.join(session.as_ref(), &mut log).await?;
+            let begun = match log.take() {
+                Some(log) => log.again(Arc::clone(&session)),
+                None => MetadataLog::new(Arc::clone(&session), Image::default()),
+            };
+            let log = log.insert(begun);
+            self.join(session.as_ref(), log).await?;
             loop {
-                let accession = self.follow(session.as_ref(), &mut log).await?;
-                match self.reign(&session, &mut log, accession).await {
+                let accession = self.follow(session.as_ref(), log).await?;
+                match self.reign(&session, log, accession).await {
                     Over::Deposed => info!("another broker is the controller now"),
                     over => return Err(over),
                 }

@@ -16,7 +16,7 @@ use sluice_cluster::metadata::batch::{ApplyError, Entry, Hash, Head, SnapshotAt}
 use sluice_cluster::metadata::sealed::DecodeError;
 use sluice_cluster::{Image, MetadataRecord};
 
-use super::coordinator::{Change, Lifetime, NODE_BYTES_MAX, Node, ReadError, Session, Watch, WriteError};
+use super::coordinator::{Change, Lifetime, NODE_BYTES_MAX, Node, ReadError, Refusal, Session, Watch, WriteError};
 use super::seat::Seat;
 use super::seen::Place;
 use super::snapshots::{self, Grown, ReadSnapshotError};
@@ -38,8 +38,10 @@ pub(super) struct MetadataLog {
     image: Image,
     head: Head,
     head_version: i32,
-    /// Since the snapshot that the head names.
+    /// Since the snapshot that the head names, or since the last one was begun.
     grown: Grown,
+    /// What came before a snapshot that was begun and is not named.
+    begun: Grown,
 }
 
 /// What a reading of the log has come to so far.
@@ -119,7 +121,21 @@ pub(super) enum AppendError {
 impl MetadataLog {
     /// The log behind `image`, which may be empty. Reads nothing yet.
     pub(super) fn new(session: Arc<dyn Session>, image: Image) -> Self {
-        Self { session, image, head: Head::default(), head_version: 0, grown: Grown::default() }
+        Self {
+            session,
+            image,
+            head: Head::default(),
+            head_version: 0,
+            grown: Grown::default(),
+            begun: Grown::default(),
+        }
+    }
+
+    /// The same log after a doubt, perhaps through another session. What has grown since the last snapshot has grown: a broker
+    /// that is in doubt time and again still comes to write the next one.
+    pub(super) fn again(self, session: Arc<dyn Session>) -> Self {
+        let grown = self.grown.and(self.begun);
+        Self { session, grown, begun: Grown::default(), ..self }
     }
 
     pub(super) fn image(&self) -> &Image {
@@ -176,6 +192,9 @@ impl MetadataLog {
             return Err(went_back(place, head.next_seq, head.hash).into());
         }
         (self.image, self.head, self.head_version, self.grown) = (image, head, node.version, grown);
+        if !is_same_snapshot {
+            self.begun = Grown::default();
+        }
         Ok(())
     }
 
@@ -225,7 +244,7 @@ impl MetadataLog {
 
     /// A snapshot is made of the image as it is now.
     pub(super) fn begin_to_count_anew(&mut self) {
-        self.grown = Grown::default();
+        self.begun = self.begun.and(std::mem::take(&mut self.grown));
     }
 
     /// Has the head name a snapshot that was written.
@@ -239,10 +258,11 @@ impl MetadataLog {
             Ok(()) => {
                 self.head = head;
                 self.head_version += 1;
+                self.begun = Grown::default();
                 Ok(())
             }
-            Err(WriteError::Refused { .. }) => Err(AppendError::Deposed),
-            Err(error @ (WriteError::NotConnected | WriteError::TooLarge { .. })) => {
+            Err(WriteError::Refused { refusal, .. }) if is_anothers(&refusal) => Err(AppendError::Deposed),
+            Err(error @ (WriteError::Refused { .. } | WriteError::NotConnected | WriteError::TooLarge { .. })) => {
                 Err(AppendError::NotDone { why: error.to_string() })
             }
             // Where the head is now is found out with the next seat.
@@ -283,11 +303,11 @@ impl MetadataLog {
                     let why = error.to_string();
                     return Err(unknown.map_or(AppendError::NotDone { why }, |why| AppendError::Doubt { why }));
                 }
-                // Refused, but if an earlier try is unknown that may be because it was done.
-                Err(WriteError::Refused { .. }) => true,
+                // If an earlier try is unknown, that may be because it was done.
+                Err(error @ WriteError::Refused { .. }) => Some(error),
                 Err(WriteError::OutcomeUnknown { why }) => {
                     unknown = Some(why);
-                    false
+                    None
                 }
             };
             let doubt = |error: ReadError| AppendError::Doubt { why: error.to_string() };
@@ -295,11 +315,31 @@ impl MetadataLog {
             match self.session.read(&entry(seq)).await.map_err(doubt)? {
                 Some(node) if node.data == bytes => return Ok(()),
                 Some(_) => return Err(AppendError::Deposed),
-                None if refused => return Err(AppendError::Deposed),
+                None => {}
+            }
+            match refused {
+                Some(WriteError::Refused { refusal, .. }) if is_anothers(&refusal) => return Err(AppendError::Deposed),
+                Some(error) => {
+                    let why = error.to_string();
+                    return Err(if unknown.is_some() {
+                        AppendError::Doubt { why }
+                    } else {
+                        AppendError::NotDone { why }
+                    });
+                }
                 None => {}
             }
         }
         Err(AppendError::Doubt { why: unknown.unwrap_or_default() })
+    }
+}
+
+/// Whether a refusal says that another writes by now. Any other says that the coordinator is not as we left it, or not ours to
+/// write: whoever had the seat next would fare no better, and taking it again at once would go on for ever.
+fn is_anothers(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::BadVersion | Refusal::Exists => true,
+        Refusal::NoNode | Refusal::NotEmpty | Refusal::Denied { .. } => false,
     }
 }
 

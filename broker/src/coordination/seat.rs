@@ -80,7 +80,10 @@ pub(super) async fn contest(
             }
             changes.push(Change::Delete { path: CONTROLLER.to_owned(), version: node.version });
         }
-        let next = known + 1;
+        let next = known.checked_add(1).ok_or_else(|| TakeError::Unreadable {
+            path: CONTROLLER_EPOCH,
+            why: format!("no epoch comes after {known}"),
+        })?;
         changes.push(Change::Create {
             path: CONTROLLER.to_owned(),
             data: Holder::new(id, uuid, next).encode(),

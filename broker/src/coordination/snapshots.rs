@@ -46,6 +46,10 @@ impl Grown {
         self.bytes += entry_bytes as u64;
     }
 
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { entries: self.entries + other.entries, bytes: self.bytes + other.bytes }
+    }
+
     pub(super) fn is_enough(&self, every: SnapshotEvery) -> bool {
         self.entries >= every.entries || self.bytes >= every.bytes
     }

@@ -107,7 +107,7 @@ impl Holder {
 
 /// What `/controller_epoch` holds, if it is a number.
 pub(super) fn parse_epoch(data: &[u8]) -> Option<i32> {
-    std::str::from_utf8(data).ok()?.parse().ok()
+    std::str::from_utf8(data).ok()?.parse().ok().filter(|epoch| *epoch >= 0)
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use super::super::Registering;
 use super::super::coordinator::{Coordinator, Node, SessionState, Watch};
 use super::super::founding::cluster_id;
 use super::super::local::LocalStore;
-use super::super::seat::{self, Contest, be_present};
+use super::super::seat::{self, Contest, TakeError, be_present};
+use super::super::snapshots::SnapshotEvery;
 use super::super::znodes::{Holder, Presence};
 use super::*;
 
@@ -30,11 +31,15 @@ enum Fate {
     Late,
     /// It is not sent.
     NotConnected,
+    /// The coordinator does not let us.
+    Denied,
+    /// What it is about is not there any more.
+    NoNode,
 }
 
 #[tokio::test]
 async fn outcomes_that_are_unknown() {
-    use Fate::{Done, DoneUnheard, Late, Lost, NotConnected};
+    use Fate::{Denied, Done, DoneUnheard, Late, Lost, NoNode, NotConnected};
     check("done", &[Done], Ok(())).await;
     check("done, unheard of", &[DoneUnheard], Ok(())).await;
     check("lost, and done at the second try", &[Lost, Done], Ok(())).await;
@@ -44,6 +49,12 @@ async fn outcomes_that_are_unknown() {
     check("never sent", &[NotConnected], Err(AppendError::NotDone { why: "the session is not connected".into() }))
         .await;
     check("lost, and then not connected", &[Lost, NotConnected], Err(doubt("unheard of"))).await;
+    let refused = |why: &str| format!("change 0 refused: {why}");
+    let (denied, no_node) = (refused("not allowed: the test says so"), refused("no such node"));
+    check("not allowed, which says nothing of the seat", &[Denied], Err(not_done(&denied))).await;
+    check("what is missing neither", &[NoNode], Err(not_done(&no_node))).await;
+    check("lost, and then not allowed", &[Lost, Denied], Err(doubt(&denied))).await;
+    check("done unheard of, and then not allowed", &[DoneUnheard, Denied], Ok(())).await;
 }
 
 #[tokio::test]
@@ -88,6 +99,50 @@ async fn a_seat_taken_unheard_of_is_taken_once() {
         cluster.plan(fates);
         let epoch = be_present(cluster.session.as_ref(), &presence, None).await.unwrap();
         assert_eq!(be_present(cluster.session.as_ref(), &presence, None).await, Ok(epoch), "{fates:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_not_named_says_nothing_of_the_seat() {
+    let cluster = Cluster::new().await;
+    let (mut log, seat) = cluster.controller(1).await;
+    log.append(seat, 1, ids(1_000)).await.unwrap();
+    cluster.plan(&[Fate::Denied]);
+    let named = log.name_snapshot(seat, SnapshotAt { next_seq: 1, chunks: 1 }).await;
+    assert_eq!(named, Err(not_done("change 0 refused: not allowed: the test says so")));
+}
+
+#[tokio::test]
+async fn what_has_grown_has_grown_after_a_doubt() {
+    let cluster = Cluster::new().await;
+    let (mut log, seat) = cluster.controller(1).await;
+    let enough = |log: &MetadataLog, entries| log.grown().is_enough(SnapshotEvery { entries, bytes: u64::MAX });
+    for round in 1..=3 {
+        log.append(seat, round, ids(i64::try_from(round).unwrap() * 1_000)).await.unwrap();
+        if round == 2 {
+            log.begin_to_count_anew();
+            assert!(!enough(&log, 1), "a snapshot is on its way");
+        }
+        log = log.again(Arc::clone(&cluster.session) as Arc<dyn Session>);
+        log.catch_up(Place::default()).await.unwrap();
+        assert!(enough(&log, round) && !enough(&log, round + 1), "{round} entries, and no snapshot is named");
+    }
+    log.begin_to_count_anew();
+    log.name_snapshot(seat, SnapshotAt { next_seq: 3, chunks: 1 }).await.unwrap();
+    log = log.again(Arc::clone(&cluster.session) as Arc<dyn Session>);
+    log.catch_up(Place::default()).await.unwrap();
+    assert!(!enough(&log, 1), "a snapshot is named");
+}
+
+#[tokio::test]
+async fn no_epoch_comes_after_the_last() {
+    for (epoch, why) in [(i32::MAX.to_string(), "no epoch comes after 2147483647"), ("-1".into(), "no number")] {
+        let cluster = Cluster::new().await;
+        let path = CONTROLLER_EPOCH.to_owned();
+        let garbled = Change::Set { path, data: epoch.into_bytes(), version: 0 };
+        cluster.session.multi(vec![garbled]).await.unwrap();
+        let taken = seat::contest(cluster.session.as_ref(), 1, UUID, None).await;
+        assert_eq!(taken, Err(TakeError::Unreadable { path: CONTROLLER_EPOCH, why: why.into() }));
     }
 }
 
@@ -211,6 +266,10 @@ impl Session for Fated {
                 Err(unheard)
             }
             Fate::NotConnected => Err(WriteError::NotConnected),
+            Fate::Denied => {
+                Err(WriteError::Refused { index: 0, refusal: Refusal::Denied { why: "the test says so".into() } })
+            }
+            Fate::NoNode => Err(WriteError::Refused { index: 0, refusal: Refusal::NoNode }),
         }
     }
 
@@ -253,6 +312,10 @@ impl Session for Fated {
 
 fn ids(next: i64) -> Vec<MetadataRecord> {
     vec![MetadataRecord::ProducerIds { next }]
+}
+
+fn not_done(why: &str) -> AppendError {
+    AppendError::NotDone { why: why.into() }
 }
 
 fn doubt(why: &str) -> AppendError {
