@@ -65,8 +65,8 @@ impl Reassignments {
         let weighs = balance || image.brokers().any(|broker| broker.draining);
         let sizes = if weighs { self.sizes().await } else { PartitionSizes::new() };
         let step = AdvanceReassignments { sizes, balance, ..AdvanceReassignments::default() };
-        match self.metadata.submit(step).await {
-            Ok(Advanced { completed, begun, waiting }) => {
+        match self.metadata.submit_as_controller(step).await {
+            Ok(Some(Advanced { completed, begun, waiting })) => {
                 if completed > 0 || !begun.is_empty() {
                     tracing::info!(completed, begun = begun.len(), waiting, "reassignments taken further");
                 }
@@ -75,7 +75,9 @@ impl Reassignments {
                     self.balanced = Instant::now();
                 }
             }
-            // Another controller goes on, or this one does when it can.
+            // Another controller goes on.
+            Ok(None) => {}
+            // Or this one does when it can.
             Err(error) => tracing::debug!(%error, "reassignments are not taken further now"),
         }
     }

@@ -83,6 +83,21 @@ impl Metadata {
         }
     }
 
+    /// Has a change decided that is the controller's own, as long as this broker holds the seat. Nothing, if it doesn't, or no
+    /// longer: it ends with the seat, and whoever holds that next sees for itself what is to be done.
+    pub(crate) async fn submit_as_controller<C: Change>(
+        &self,
+        change: C,
+    ) -> Result<Option<C::Answer>, SubmitError<C::Error>> {
+        if !self.is_controller() {
+            return Ok(None);
+        }
+        match self.submit_here(&Arc::new(change)).await {
+            Tried::Done(outcome) => outcome.map(Some),
+            Tried::Not(_) => Ok(None),
+        }
+    }
+
     /// Decides a change that another broker forwards, if this one is the controller. `from` is the broker that asks: what is said
     /// in a broker's name, only that broker may say. What the controller decides by itself is asked by nobody.
     pub async fn handle_forwarded(&self, from: i32, kind: u16, body: &[u8]) -> Result<Vec<u8>, ChangeFailed> {
@@ -215,4 +230,45 @@ fn refused(why: String) -> ChangeFailed {
 /// Our own types, none of which postcard can't write.
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_allocvec(value).expect("a value of known length into a growing buffer")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use arc_swap::ArcSwapOption;
+    use sluice_cluster::decide::AdvanceReassignments;
+    use tokio::sync::{mpsc, watch};
+
+    use super::super::peer_calls::FakePeers;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_the_controllers_own_ends_with_its_seat() {
+        for ours in [false, true] {
+            let peers = Arc::new(FakePeers::default());
+            let (requests, mut asked) = mpsc::channel(1);
+            let metadata = Metadata {
+                node_id: 1,
+                image: Arc::default(),
+                changed: watch::channel(0).1,
+                standing: watch::channel(Standing::Serving { broker_epoch: 10 }).1,
+                seat: watch::channel(SeatView { holder: (!ours).then_some(2), ours }).1,
+                session: Arc::new(ArcSwapOption::empty()),
+                peers: Arc::clone(&peers) as Arc<_>,
+                elections: Arc::default(),
+                requests,
+            };
+            let loses_the_seat = async {
+                match asked.recv().await {
+                    Some(Request::Change(pending)) => pending.failed(Failure::NotController),
+                    _ => panic!("nothing else is asked"),
+                }
+            };
+            let submitted = metadata.submit_as_controller(AdvanceReassignments::default());
+            let outcome = if ours { tokio::join!(submitted, loses_the_seat).0 } else { submitted.await };
+            assert_eq!(outcome, Ok(None), "{ours}");
+            assert_eq!(peers.forwarded.load(Ordering::Relaxed), 0, "{ours}");
+        }
+    }
 }
