@@ -61,6 +61,8 @@ struct Synced {
     recovery_point: Option<LogPoint>,
     /// From the announcement of a truncation to its end, which syncs what is left.
     truncating: bool,
+    /// The log is deleted, or about to be: its folder may be gone, and a disk that doesn't find it has not failed.
+    deleted: bool,
 }
 
 /// What besides batches is not durable yet.
@@ -80,7 +82,7 @@ impl Durability {
             folder: Arc::clone(reader.folder()),
             reader,
             tail: Mutex::new(tail),
-            synced: Mutex::new(Synced { recovery_point, truncating: false }),
+            synced: Mutex::new(Synced { recovery_point, truncating: false, deleted: false }),
             unsynced: Unsynced::default(),
             waiting: Mutex::default(),
         }
@@ -136,6 +138,11 @@ impl Durability {
         self.synced.lock().truncating = false;
     }
 
+    /// The log is about to be deleted. Waits for a sync that is under way; from now on there is none.
+    pub(crate) fn delete(&self) {
+        self.synced.lock().deleted = true;
+    }
+
     /// Makes the log end at `point` by `cut`, and all of what is left durable.
     pub(crate) fn truncate(&self, point: LogPoint, cut: impl FnOnce() -> io::Result<()>) -> Result<(), DirFailed> {
         let mut synced = self.synced.lock();
@@ -168,7 +175,7 @@ impl Durability {
     pub(crate) fn sync(&self) -> Result<(), DirFailed> {
         let mut synced = self.synced.lock();
         self.folder.dir.check()?;
-        if synced.truncating {
+        if synced.truncating || synced.deleted {
             return Ok(());
         }
         let tail = *self.tail.lock();

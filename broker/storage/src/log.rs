@@ -323,6 +323,7 @@ impl Log {
     /// The directory has failed.
     pub fn delete(mut self) -> Result<(), DirFailed> {
         self.closed = true;
+        self.durability.delete();
         self.folder.dir.forget(&self.folder.name)
     }
 

@@ -161,6 +161,24 @@ fn a_deleted_log_leaves_nothing_and_its_name_is_free() {
     }
 }
 
+/// A replica that is moved away is deleted in the middle of whatever its flusher is about to do: that its folder is not there says
+/// nothing of the disk.
+#[test]
+fn a_flush_that_finds_its_log_deleted_fails_no_disk() {
+    let machine = Machine::new();
+    let (mut log, mut sent) = filled(&machine, small(), 3);
+    let durable = machine.flush(&log).expect("durable");
+    sent.append(&mut log, &batch(3, RECORDS), 1);
+    log.begin_epoch(2);
+    let (late, (wake, woken)) = (log.flush_handle(), support::machine::waker(&log));
+    log.delete().expect("deleted");
+    machine.dir.flusher().request(&late, wake);
+    assert_eq!(woken.recv().expect("answered"), Ok(durable), "nothing more became durable");
+    let (mut log, _) = machine.open(small());
+    append(&mut log, &batch(0, RECORDS), 0).expect("appended");
+    assert_eq!(machine.flush(&log), Ok(i64::from(RECORDS)), "the directory goes on");
+}
+
 #[test]
 fn a_batch_larger_than_a_segment_and_an_older_leader_are_refused() {
     let machine = Machine::new();
