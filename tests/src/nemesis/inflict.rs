@@ -142,7 +142,9 @@ impl Inflicted {
             cluster.stop(id);
             cluster.wipe(id);
             cluster.remove(id);
-            self.note(&format!("broker {id} is empty and gone"));
+            // Once it is fenced.
+            self.has_to_work(cluster, &["cluster", "unregister", &id.to_string()]);
+            self.note(&format!("broker {id} is empty, gone and forgotten"));
         }
     }
 

@@ -23,8 +23,18 @@ fn a_fourth_broker_takes_its_share_and_the_first_is_drained() {
     assert_eq!(replicas_on(&cluster, added), 0, "a plan that is shown moves nothing");
     cluster.cli(["cluster", "balance", "--yes"]).ok();
     cluster.await_whole("orders", HEALED);
-    let held: Vec<usize> = cluster.ids().into_iter().map(|id| replicas_on(&cluster, id)).collect();
-    assert!(held.iter().all(|replicas| (8..=10).contains(replicas)), "{held:?} of 36");
+    cluster.await_topic("orders", HEALED, "leaders are where the plan has them", |all| {
+        all.iter().all(|one| one.leader == one.replicas.first().copied())
+    });
+    let brokers = json(&cluster, &["cluster", "brokers"]);
+    let each = |what: &str| -> Vec<u64> {
+        let brokers = brokers.as_array().into_iter().flatten();
+        brokers.map(|broker| broker[what].as_u64().unwrap_or_else(|| panic!("{what} of {broker:#}"))).collect()
+    };
+    let bytes = each("bytes");
+    let mean = bytes.iter().sum::<u64>() / 4;
+    assert!(bytes.iter().all(|bytes| bytes.abs_diff(mean) * 10 <= mean), "{bytes:?} bytes are not even within a tenth");
+    assert_eq!(each("leaders"), [3, 3, 3, 3], "of twelve");
     workload.await_stored(500, PATIENCE);
 
     cluster.cli(["cluster", "drain", "1"]).ok();
