@@ -217,17 +217,16 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_asked_for_is_no_news() {
-        let ends: [(&str, fn(&mut Presence)); 2] = [
-            ("the broker ends", Presence::leave),
-            ("it can't be", |presence| presence.refuse(&StartError::Unregistered { why: "the test says so".into() })),
-        ];
-        for (what, end) in ends {
-            let mut presence = Presence::default();
-            let (reply, _answer) = oneshot::channel();
-            presence.ask(Registering::default(), reply);
-            assert!(presence.is_news(), "{what}");
-            end(&mut presence);
-            assert!(!presence.is_news(), "{what}: who waits for news to be seen to would wait for ever");
-        }
+        check("the broker ends", Presence::leave);
+        check("it can't be", |presence| presence.refuse(&StartError::Unregistered { why: "the test says so".into() }));
+    }
+
+    fn check(what: &str, end: impl FnOnce(&mut Presence)) {
+        let mut presence = Presence::default();
+        let (reply, _answer) = oneshot::channel();
+        presence.ask(Registering::default(), reply);
+        assert!(presence.is_news(), "{what}");
+        end(&mut presence);
+        assert!(!presence.is_news(), "{what}: who waits for news to be seen to would wait for ever");
     }
 }
