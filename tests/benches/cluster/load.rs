@@ -122,7 +122,11 @@ fn alter(cluster: &Cluster, resource_type: i8, name: &str, settings: &[(&str, &s
     });
     let resource = AlterConfigsResource { resource_type, resource_name: name.to_owned(), configs: configs.collect() };
     let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-    let asked = poll_until(WHOLE_AGAIN, || cluster.controller()).expect("there is a controller");
+    // Kafka wants a broker's own to be told to itself.
+    let asked = match resource_type {
+        BROKER => name.parse().expect("a broker's id"),
+        _ => poll_until(WHOLE_AGAIN, || cluster.controller()).expect("there is a controller"),
+    };
     let answer: IncrementalAlterConfigsResponse = cluster.connection(asked).ask(1, &request);
     assert!(answer.responses.iter().all(|one| one.error_code == ErrorCode::None), "{answer:?}");
 }

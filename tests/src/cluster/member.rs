@@ -182,7 +182,8 @@ impl Member {
         self.begin_stop();
         let mut process = self.process.take().expect("it was signalled");
         let status = process.await_end(PATIENCE);
-        if !status.success() {
+        // Of Kafka, SIGTERM's own status is the orderly one.
+        if !status.success() && self.software == Software::Sluice {
             eprintln!("---- broker {} ended with {status}; it said:\n{}\n----", self.id, process.said());
         }
         self.deafen();
