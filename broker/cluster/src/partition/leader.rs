@@ -191,6 +191,7 @@ impl Leader {
         if registration.leader_epoch != self.leader_epoch || registration.partition_epoch <= self.partition_epoch {
             return None;
         }
+        self.forget_removed(registration);
         // Whatever is asked for was for an earlier registration: either this one came of it, or it can't be granted any more.
         self.asked = match std::mem::replace(&mut self.asked, Asked::Nothing) {
             Asked::Sent(_) | Asked::Overtaken => Asked::Overtaken,
@@ -316,6 +317,22 @@ impl Leader {
             self.adopt(registration);
         }
         self.advance()
+    }
+
+    /// Members that left the ISR without our asking gave the replica up, with a disk that failed, or are gone: that they kept up a
+    /// moment ago is no reason to wait for them, or to ask for them again, until they are heard of.
+    fn forget_removed(&mut self, registration: &PartitionRegistration) {
+        let asked_for = match &self.asked {
+            Asked::Sent(proposal) | Asked::Again(proposal, _) => Some(&proposal.isr),
+            Asked::Nothing | Asked::Overtaken | Asked::Held(_) => None,
+        };
+        for member in self.isr.iter().filter(|member| !registration.isr.contains(member)) {
+            // One that we want out may have caught up meanwhile, and said so for the last time.
+            let is_ours = asked_for.is_some_and(|isr| isr.iter().all(|(asked, _)| asked != member));
+            if let Some(progress) = self.followers.get_mut(member).filter(|_| !is_ours) {
+                progress.forget();
+            }
+        }
     }
 
     fn adopt(&mut self, registration: &PartitionRegistration) {

@@ -51,6 +51,11 @@ impl Progress {
         self.mark.get_or_insert((leader_log_end, now_ms));
     }
 
+    /// Nothing is known of it until it fetches again; that an earlier life of it is over stays known.
+    pub(super) fn forget(&mut self) {
+        *self = Self { broker_epoch: self.broker_epoch, ..Self::unheard(false, 0) };
+    }
+
     /// Whether it has all there is, or had it not long ago.
     pub(super) fn is_caught_up(&self, leader_log_end: i64, now_ms: i64, lag_time_max_ms: i64) -> bool {
         self.durable >= leader_log_end || now_ms.saturating_sub(self.last_caught_up_ms) <= lag_time_max_ms

@@ -291,6 +291,42 @@ fn a_follower_that_was_about_to_join_and_ends_holds_nothing_up() {
     assert_eq!(leader.propose(2, &gone), Review { proposal: None, high_watermark: Some(30) });
 }
 
+/// Its broker goes on serving, and only it knows that its disk has failed.
+#[test]
+fn a_follower_that_gave_its_replica_up_holds_nothing_up_and_is_not_asked_for() {
+    let mut leader = Reign::of(&[1, 2, 3]).begin();
+    for (end, now_ms) in [(10, 1), (20, 2)] {
+        leader.on_append(end);
+        leader.on_durable(end);
+        leader.on_fetch(&fetch(2, end), now_ms).unwrap();
+        leader.on_fetch(&fetch(3, end), now_ms).unwrap();
+    }
+    let given_up = PartitionRegistration { replicas: vec![1, 2, 3], ..granted(&[1, 2], 1) };
+    assert_eq!(leader.on_registration(&given_up), None);
+    leader.on_append(30);
+    leader.on_durable(30);
+    assert_eq!(leader.propose(3, &serving).proposal, None, "though it had everything a moment ago");
+    assert_eq!(leader.on_fetch(&fetch(2, 30), 4), Ok(Some(30)));
+    leader.on_fetch(&fetch(3, 30), 5).unwrap();
+    let proposal = leader.propose(5, &serving).proposal.expect("broker 3 is heard of again");
+    assert_eq!(members(&proposal), [1, 2, 3]);
+}
+
+#[test]
+fn a_follower_that_caught_up_while_it_was_taken_out_comes_back() {
+    let mut leader = Reign::of(&[1, 2]).begin();
+    leader.on_append(20);
+    leader.on_durable(20);
+    let proposal = leader.propose(LAG_MS + 1, &serving).proposal.expect("broker 2 was never heard of");
+    assert_eq!(members(&proposal), [1]);
+    leader.on_fetch(&fetch(2, 20), LAG_MS + 2).unwrap();
+    // It has said all there is to say, and is silent from now on.
+    leader.on_registration(&granted(&[1], 1));
+    leader.on_outcome(Outcome::Accepted(granted(&[1], 1)));
+    let proposal = leader.propose(LAG_MS + 3, &serving).proposal.expect("it caught up");
+    assert_eq!(members(&proposal), [1, 2]);
+}
+
 /// Elected from what was left of an unclean election: it says once that it has recovered.
 #[test]
 fn a_leader_recovers_once() {
