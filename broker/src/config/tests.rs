@@ -53,6 +53,14 @@ fn what_nobody_sets_has_its_default() {
 }
 
 #[test]
+fn a_broker_works_at_all_that_its_version_can_and_at_no_more() {
+    let highest = sluice_cluster::FeatureLevels::OURS.highest;
+    assert_eq!(good(&[]).settings.feature_level_max, i32::from(highest));
+    let beyond = (highest + 1).to_string();
+    assert!(load(&[("sluice.feature.level.max", &beyond)]).is_err());
+}
+
+#[test]
 fn a_server_properties_of_kafka_says_which_lines_have_to_go() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("server.properties");
