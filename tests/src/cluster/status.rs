@@ -178,10 +178,20 @@ impl Cluster {
         told.unwrap_or_else(|last| panic!("{topic}: not within {within:?} as broker {id} tells: {last:?}"));
     }
 
-    /// Waits until every replica of a topic is in sync.
+    /// Waits until every replica of a topic is in sync, and every broker that runs knows it: one that was cut off tells of the
+    /// time before as if it were still so, and serves what it led then.
     #[track_caller]
     pub fn await_whole(&self, topic: &str, within: Duration) -> Vec<Partition> {
-        self.await_topic(topic, within, "every replica is in sync", |all| all.iter().all(Partition::is_whole))
+        let whole = poll_until(within, || {
+            let told: io::Result<Vec<_>> = self.running().into_iter().map(|id| self.topic_at(id, topic)).collect();
+            let mut told = told.map_err(|error| error.to_string())?;
+            let all_agree = told.windows(2).all(|pair| pair[0] == pair[1]);
+            if !all_agree || !told.iter().flatten().all(Partition::is_whole) {
+                return Err(format!("{told:#?}"));
+            }
+            told.pop().ok_or_else(|| "no broker runs".to_owned())
+        });
+        whole.unwrap_or_else(|last| panic!("{topic}: not within {within:?}: every replica is in sync: {last}"))
     }
 
     /// Waits until a partition is led, by a broker that `who` takes and that knows it: others may have heard first.

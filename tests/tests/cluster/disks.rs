@@ -1,7 +1,7 @@
 //! Disks that fail under a broker that has others.
 
 use sluice_tests::checker::TopicPartition;
-use sluice_tests::{Cluster, Disk, PATIENCE, Workload};
+use sluice_tests::{Cluster, Disk, PATIENCE, Workload, poll_until};
 
 use crate::{HEALED, TWO_OF_THREE};
 
@@ -17,7 +17,9 @@ fn kafka_10778_a_disk_that_fails_takes_its_replicas_with_it_and_the_broker_stays
     cluster.create_topic("disks", PARTITIONS, 3, TWO_OF_THREE);
     cluster.await_whole("disks", HEALED);
     let is_on_disk = |cluster: &Cluster, index| {
-        cluster.folder_of(1, &TopicPartition::new("disks", index)).expect("it has a log of each") == disk.data()
+        // It is whole as soon as it is decided on; the log is made when the broker hears of it.
+        let folder = poll_until(PATIENCE, || cluster.folder_of(1, &TopicPartition::new("disks", index)).ok_or(()));
+        folder.expect("it has a log of each") == disk.data()
     };
     let all: Vec<i32> = (0..PARTITIONS).collect();
     let (failing, working): (Vec<i32>, Vec<i32>) = all.iter().partition(|&&index| is_on_disk(&cluster, index));
