@@ -22,10 +22,8 @@ fn a_fourth_broker_takes_its_share_and_the_first_is_drained() {
     assert!(plan["moves"].as_array().is_some_and(|moves| !moves.is_empty()), "{plan:#}");
     assert_eq!(replicas_on(&cluster, added), 0, "a plan that is shown moves nothing");
     cluster.cli(["cluster", "balance", "--yes"]).ok();
-    cluster.await_whole("orders", HEALED);
-    cluster.await_topic("orders", HEALED, "leaders are where the plan has them", |all| {
-        all.iter().all(|one| one.leader == one.replicas.first().copied())
-    });
+    let moved = cluster.await_whole("orders", HEALED);
+    assert!(moved.iter().all(|one| one.leader == one.replicas.first().copied()), "led as the plan has it: {moved:#?}");
     let brokers = json(&cluster, &["cluster", "brokers"]);
     let each = |what: &str| -> Vec<u64> {
         let brokers = brokers.as_array().into_iter().flatten();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use hyper::Method;
+use sluice_protocol::ErrorCode;
 
 use super::super::{
     admin_client::Body,
@@ -14,7 +15,7 @@ use super::progress::{ASK_EVERY, Left, Progress};
 use super::text::{bytes, ids};
 use super::throttle::Throttle;
 use crate::admin::shapes::{MoveInfo, PlanInfo, PlannedBroker};
-use crate::client::{Client, Reassign};
+use crate::client::{Client, ClientError, ElectionType, Reassign};
 
 const PATH: &str = "/v1/cluster/balance";
 
@@ -61,11 +62,27 @@ pub(super) async fn run(
         return Ok(());
     }
     look_on(&mut client, &plan).await?;
+    lead_as_planned(&mut client, &plan).await?;
     if let Some(throttle) = throttle {
         throttle.lift(&mut client).await?;
     }
     if !output.is_json() {
         say("done");
+    }
+    Ok(())
+}
+
+/// A leader that stays a replica goes on leading where its replicas are moved. The plan is of leaders too, and says more than
+/// `auto.leader.rebalance.enable` does, which looks after it in minutes, and not below its percentage.
+async fn lead_as_planned(client: &mut Client, plan: &PlanInfo) -> Result<(), CliError> {
+    for some in plan.moves.chunks(MOVES_A_REQUEST) {
+        let partitions = some.iter().map(|one| (one.topic.clone(), one.partition)).collect();
+        for (topic, partition, elected) in client.elect(ElectionType::Preferred, Some(&partitions)).await? {
+            match elected {
+                Ok(()) | Err(ClientError::Refused { code: ErrorCode::ElectionNotNeeded, .. }) => {}
+                Err(error) => say(format_args!("{topic}-{partition} is led as before: {error}")),
+            }
+        }
     }
     Ok(())
 }
