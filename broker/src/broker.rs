@@ -329,7 +329,9 @@ impl Broker {
     /// Ends in order: see the module's story. Says whether the clean marker could be written.
     pub async fn stop(self) -> bool {
         let grace = millis(self.shared.config.settings.shutdown_grace_ms);
-        self.shared.metadata.hand_over(grace).await;
+        if self.shared.metadata.hand_over(grace).await {
+            tokio::time::sleep(FAREWELL).await;
+        }
         self.running.shut_down(grace).await;
         if let Some(admin) = self.admin {
             admin.shut_down(grace).await;
@@ -365,6 +367,11 @@ impl fmt::Display for Broker {
         }
     }
 }
+
+/// How long a broker that others have just taken over from still answers. Clients learn from it who leads now, while the other
+/// brokers learn it too; those whose connection ended first would ask a broker that does not know yet, be sent back here, and
+/// then wait as long as they wait before they ask again.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// How long leaving the cluster may take: the session ends by itself if the coordinator is away.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);

@@ -183,23 +183,31 @@ impl Metadata {
     }
 
     /// Has others lead what this broker leads, and waits until it leads no more than nobody else can, for so long at most. From
-    /// then on it is not counted on.
-    pub async fn hand_over(&self, within: Duration) {
+    /// then on it is not counted on. Says whether there is anybody who took over.
+    pub async fn hand_over(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
         // The task has ended: then there is nothing to be handed over any more.
         let _ = self.requests.send(Request::Leave).await;
         let id = self.node_id;
         while let Some(epoch) = self.broker_epoch().filter(|_| self.image().serving().any(|broker| broker.id != id)) {
             match timeout_at(until, self.submit(ShutDownBroker { id, epoch })).await {
-                Ok(Ok(ShuttingDown { remaining_leaders: 0 })) => return,
+                Ok(Ok(ShuttingDown { remaining_leaders: 0 })) => return true,
                 Ok(Ok(ShuttingDown { remaining_leaders })) if !self.is_awaited() => {
-                    return tracing::info!("{remaining_leaders} partitions have no leader without this broker");
+                    tracing::info!("{remaining_leaders} partitions have no leader without this broker");
+                    return true;
                 }
                 Ok(Ok(_)) if Instant::now() + HAND_OVER_AGAIN < until => sleep(HAND_OVER_AGAIN).await,
-                Ok(Err(error)) => return tracing::warn!("nothing is handed over before this broker ends: {error}"),
-                Ok(Ok(_)) | Err(_) => return tracing::warn!("not everything is handed over before this broker ends"),
+                Ok(Err(error)) => {
+                    tracing::warn!("nothing is handed over before this broker ends: {error}");
+                    return false;
+                }
+                Ok(Ok(_)) | Err(_) => {
+                    tracing::warn!("not everything is handed over before this broker ends");
+                    return true;
+                }
             }
         }
+        false
     }
 
     /// Whether somebody may yet catch up so far that it can lead what this broker leads.

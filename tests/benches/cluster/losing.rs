@@ -1,5 +1,6 @@
 //! Brokers killed, silent and rolled, under a producer: how long it is without an acknowledgement.
 
+use std::thread;
 use std::time::Duration;
 
 use sluice_tests::{Cluster, PATIENCE, Partition, Software, Workload, poll_until};
@@ -63,6 +64,10 @@ pub(crate) fn silent(software: Software, cluster: &mut Cluster) {
     times(software, &format!("leader silent, session 9 s, {trials} trials"), &mut measured);
 }
 
+/// How long librdkafka remembers that it lost a connection: one lost again within this time (`reconnect.backoff.max.ms`) is made
+/// anew after twice as long a wait. Rolls follow each other after more than that, as they do where nobody measures.
+const BETWEEN_ROLLS: Duration = Duration::from_secs(12);
+
 /// Every broker stopped and started again, one after the other, under a producer with librdkafka's defaults.
 pub(crate) fn rolled(software: Software, cluster: &mut Cluster) {
     let rolls = number("ROLLS", 10);
@@ -86,6 +91,7 @@ pub(crate) fn rolled(software: Software, cluster: &mut Cluster) {
         let stall = workload.take_stalls();
         refused += stall.refused().values().sum::<usize>();
         stalls.push(stall.longest());
+        thread::sleep(BETWEEN_ROLLS);
     }
     times(software, &format!("longest stall of a roll, {rolls} rolls, {refused} records refused"), &mut stalls);
 }

@@ -1,5 +1,6 @@
 //! Brokers that go away: killed, stopped, silent, cut off. What was acknowledged stays, and somebody else leads.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sluice_protocol::ErrorCode;
@@ -64,6 +65,36 @@ fn a_controlled_shutdown_is_no_error_to_a_producer() {
     assert!(stalls.refused().is_empty(), "{stalls}");
     let verdict = workload.finish(&mut cluster);
     assert_eq!(verdict.report.counts.unknown, 0, "{verdict:#?}");
+}
+
+/// Clients that hear of it only by the end of their connections ask whoever may not know yet.
+#[test]
+fn a_broker_that_ends_says_that_it_leads_no_more_before_it_goes() {
+    let mut cluster = three_with("told", 1);
+    let leader = cluster.await_leader("told", 0, |_| true);
+    let (mut producer, mut consumer) = (cluster.connection(leader), cluster.connection(leader));
+    let end = producer.produce("told", batch(["before"]).build()).base_offset + 1;
+    let parked = thread::spawn(move || consumer.fetch_waiting("told", end, 60_000).error_code);
+    cluster.begin_stop(leader);
+    let mut end = end;
+    let told = poll_until(PATIENCE, || match producer.produce("told", batch(["then"]).build()) {
+        stored if stored.error_code == ErrorCode::None => {
+            end = stored.base_offset + 1;
+            Err(end)
+        }
+        refused => Ok(refused.error_code),
+    });
+    assert_eq!(told, Ok(ErrorCode::NotLeaderOrFollower));
+    let next = producer.metadata("told").partitions[0].leader_id;
+    assert!(next >= 0 && next != leader, "and that broker {next} does");
+    let consumed = parked.join().expect("it is answered");
+    assert!(
+        [ErrorCode::None, ErrorCode::NotLeaderOrFollower].contains(&consumed),
+        "{consumed:?}, and not after a minute"
+    );
+    assert!(cluster.stop(leader).success());
+    let kept = cluster.connection(next).list_offset("told", -1).offset;
+    assert_eq!(kept, end, "what was stored is there");
 }
 
 #[test]
