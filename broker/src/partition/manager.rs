@@ -482,15 +482,16 @@ impl Manager {
         let (kept, gone): (HashMap<_, _>, HashMap<_, _>) =
             HashMap::clone(&open).into_iter().partition(|(key, _)| is_held(key));
         self.open.store(Arc::new(kept));
-        for (key, partition) in gone {
+        let logs = gone.into_iter().filter_map(|(key, partition)| {
             self.fetchers.leave(key);
-            let Some(log) = partition.close() else { continue };
-            let name = log.name().clone();
-            self.dirs.forget(&name);
-            match log.delete() {
-                Ok(()) => tracing::info!(log = %name, "deleted: it is no replica of this broker's any more"),
-                Err(error) => tracing::error!(log = %name, %error, "not deleted"),
-            }
+            partition.close()
+        });
+        let (deleted, failed) = self.dirs.delete(logs.collect());
+        for log in deleted {
+            tracing::info!(%log, "deleted: it is no replica of this broker's any more");
+        }
+        for error in failed {
+            tracing::error!(%error, "not everything is deleted that is no replica of this broker's any more");
         }
     }
 

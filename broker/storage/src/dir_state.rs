@@ -279,10 +279,26 @@ impl DirState {
         }
     }
 
-    /// Forgets a partition and removes its folder. A crash in between leaves a folder that the next start sweeps.
-    pub(crate) fn forget(&self, partition: &PartitionDir) -> Result<(), DirFailed> {
-        self.partitions.lock().remove(&partition.to_string());
-        self.remove_folder(partition)
+    /// Forgets partitions and removes their folders. What the disk knows of them goes first: by a recovery point that outlived
+    /// its log, the one that is made under the same name later would be taken for lost, or for cut short. A crash in between
+    /// leaves folders that the next start sweeps.
+    pub(crate) fn forget(&self, partitions: &[PartitionDir]) -> Result<(), DirFailed> {
+        let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+        {
+            let mut known = self.partitions.lock();
+            names.iter().for_each(|name| drop(known.remove(name)));
+        }
+        let is_written = {
+            let written = self.written.lock();
+            names.iter().any(|name| written.points.contains_key(name) || written.offsets.contains_key(name))
+        };
+        let known = if is_written { self.write_down()? } else { Checkpointed::Done };
+        partitions.iter().try_for_each(|partition| self.remove_folder(partition))?;
+        match known {
+            Checkpointed::Done => Ok(()),
+            // Now there is.
+            Checkpointed::NoSpace => self.checkpoint(),
+        }
     }
 
     /// Makes sure that the disk knows a recovery point of a log.

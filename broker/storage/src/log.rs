@@ -317,14 +317,11 @@ impl Log {
         Ok(())
     }
 
-    /// Removes the log and its folder. Readers that have files open read on.
-    ///
-    /// # Errors
-    /// The directory has failed.
-    pub fn delete(mut self) -> Result<(), DirFailed> {
+    /// It is about to be removed: nothing of it is made durable any more. Gives its name.
+    pub(crate) fn give_up(mut self) -> PartitionDir {
         self.closed = true;
         self.durability.delete();
-        self.folder.dir.forget(&self.folder.name)
+        self.folder.name.clone()
     }
 
     fn write_batch(&mut self, header: &BatchHeader, body: &[Bytes]) -> Result<(), Unwritten> {

@@ -26,6 +26,7 @@ use crate::dir_state::{CLEAN_SHUTDOWN, DirState, Held, Known, OFFSETS, RECOVERY_
 use crate::disk::{Disk, LockGuard, RealDisk, read_whole, remove_if_there};
 use crate::flusher::{FlushThreads, Flusher};
 use crate::housekeeping::Housekeeping;
+use crate::log::Log;
 use crate::manifest::{self, LogOffsets, PartitionLine};
 use crate::meta_properties::{self, MetaProperties};
 use crate::partition_dir::{DELETED, Metadata, PartitionDir, read_metadata};
@@ -352,10 +353,19 @@ impl LogDir {
     /// The directory has failed.
     ///
     /// # Panics
-    /// When a log is open on it; [`Log::delete`](crate::Log::delete) is for those.
+    /// When a log is open on it; [`Self::delete`] is for those.
     pub fn remove(&self, partition: &PartitionDir) -> Result<(), DirFailed> {
         assert!(!self.state.is_open(partition), "{partition} is removed while its log is open");
-        self.state.forget(partition)
+        self.state.forget(std::slice::from_ref(partition))
+    }
+
+    /// Removes logs of this directory and their folders. Readers that have files open read on.
+    ///
+    /// # Errors
+    /// The directory has failed.
+    pub fn delete(&self, logs: Vec<Log>) -> Result<(), DirFailed> {
+        let names: Vec<PartitionDir> = logs.into_iter().map(Log::give_up).collect();
+        self.state.forget(&names)
     }
 
     /// The partitions that have a folder here.
@@ -371,9 +381,7 @@ impl LogDir {
     pub fn remove_strays(&self, is_stray: impl Fn(&PartitionDir) -> bool) -> Result<Vec<PartitionDir>, DirFailed> {
         let mut strays = self.partitions();
         strays.retain(|partition| !self.state.is_open(partition) && is_stray(partition));
-        for stray in &strays {
-            self.state.forget(stray)?;
-        }
+        self.state.forget(&strays)?;
         Ok(strays)
     }
 

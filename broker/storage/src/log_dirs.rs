@@ -263,8 +263,12 @@ impl LogDirs {
     /// # Panics
     /// When the log is of none of these directories.
     pub fn flusher(&self, log: &Log) -> &Flusher {
-        let of = |dir: &&LogDir| Arc::ptr_eq(dir.state(), log.dir());
-        self.dirs.iter().find(of).expect("the log was opened in one of these").flusher()
+        self.dirs[self.dir_of(log)].flusher()
+    }
+
+    fn dir_of(&self, log: &Log) -> usize {
+        let of = |dir: &LogDir| Arc::ptr_eq(dir.state(), log.dir());
+        self.dirs.iter().position(of).expect("the log was opened in one of these")
     }
 
     /// The directories that have failed.
@@ -297,8 +301,29 @@ impl LogDirs {
         Ok(())
     }
 
-    /// A log was deleted: its name may be placed anew.
-    pub fn forget(&self, partition: &PartitionDir) {
+    /// As [`LogDir::delete`], each log in its directory: one that fails over it keeps no other from being rid of its own. Their
+    /// names may be placed anew. Returns those that are gone, and the directories that failed.
+    ///
+    /// # Panics
+    /// When a log is of none of these directories.
+    pub fn delete(&self, logs: Vec<Log>) -> (Vec<PartitionDir>, Vec<DirFailed>) {
+        let mut of_dirs: Vec<Vec<Log>> = self.dirs.iter().map(|_| Vec::new()).collect();
+        for log in logs {
+            of_dirs[self.dir_of(&log)].push(log);
+        }
+        let (mut deleted, mut failures) = (Vec::new(), Vec::new());
+        for (dir, logs) in self.dirs.iter().zip(of_dirs).filter(|(_, logs)| !logs.is_empty()) {
+            let names: Vec<PartitionDir> = logs.iter().map(|log| log.name().clone()).collect();
+            names.iter().for_each(|name| self.forget(name));
+            match dir.delete(logs) {
+                Ok(()) => deleted.extend(names),
+                Err(failed) => failures.push(failed),
+            }
+        }
+        (deleted, failures)
+    }
+
+    fn forget(&self, partition: &PartitionDir) {
         self.placed.lock().remove(partition);
     }
 

@@ -148,7 +148,7 @@ fn a_deleted_log_leaves_nothing_and_its_name_is_free() {
     let machine = Machine::new();
     let (mut log, _) = filled(&machine, LogConfig { retention_bytes: Some(0), ..small() }, 17);
     log.retain(NOW_MS, i64::MAX).expect("segments wait to be swept");
-    log.delete().expect("deleted");
+    machine.dir.delete(vec![log]).expect("deleted");
     assert!(machine.segments().is_empty());
     let (log, _) = machine.open(small());
     machine.dir.sweep().expect("swept");
@@ -158,6 +158,28 @@ fn a_deleted_log_leaves_nothing_and_its_name_is_free() {
     for crash in [Crash::Killed, Crash::PowerCut, Crash::Torn(1), Crash::Torn(2), Crash::Torn(3)] {
         let (log, _) = machine.after(crash).open(small());
         assert_eq!(log.reader().log_end_offset(), 0, "{crash:?}");
+    }
+}
+
+/// A replica that was moved away and comes back is another log, whatever the disk knew of the first.
+#[test]
+fn a_deleted_log_is_not_missed_and_measures_none_that_comes_after() {
+    const CRASHES: [Crash; 5] = [Crash::Killed, Crash::PowerCut, Crash::Torn(1), Crash::Torn(2), Crash::Torn(3)];
+    let machine = Machine::new();
+    let (log, _) = filled(&machine, small(), 17);
+    machine.flush(&log).expect("durable");
+    machine.dir.checkpoint().expect("its recovery point is written");
+    machine.dir.delete(vec![log]).expect("deleted");
+    for crash in CRASHES {
+        let (log, recovery) = machine.after(crash).open(small());
+        assert_eq!((log.reader().log_end_offset(), recovery.truncated_bytes), (0, 0), "{crash:?}, no log there");
+    }
+    let (mut log, _) = machine.open(small());
+    append(&mut log, &batch(0, RECORDS), 0).expect("appended");
+    machine.flush(&log).expect("durable");
+    for crash in CRASHES {
+        let (log, _) = machine.after(crash).open(small());
+        assert_eq!(log.reader().log_end_offset(), i64::from(RECORDS), "{crash:?}, a short one there");
     }
 }
 
@@ -171,7 +193,7 @@ fn a_flush_that_finds_its_log_deleted_fails_no_disk() {
     sent.append(&mut log, &batch(3, RECORDS), 1);
     log.begin_epoch(2);
     let (late, (wake, woken)) = (log.flush_handle(), support::machine::waker(&log));
-    log.delete().expect("deleted");
+    machine.dir.delete(vec![log]).expect("deleted");
     machine.dir.flusher().request(&late, wake);
     assert_eq!(woken.recv().expect("answered"), Ok(durable), "nothing more became durable");
     let (mut log, _) = machine.open(small());
