@@ -58,7 +58,7 @@ impl FromStr for From {
 
 pub(super) async fn run(arguments: Arguments, cluster: ClusterArguments, output: &Output) -> Result<(), CliError> {
     let mut client = cluster.client().await?;
-    let topic = client.topic(&arguments.topic).await?;
+    let topic = client.topic_as_it_is(&arguments.topic).await?;
     let mut consumer = Consumer::new(&mut client, topic, &arguments.partitions, arguments.from.0).await?;
     let mut left = arguments.count.unwrap_or(u64::MAX);
     while left > 0 {

@@ -1,9 +1,10 @@
 //! `sluice topic`: create, list, describe, delete, and a topic's settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Subcommand;
 use serde::Serialize;
+use sluice_protocol::ErrorCode;
 
 use super::{
     cluster::ClusterArguments,
@@ -91,7 +92,7 @@ struct Created<'a> {
 async fn create(client: &mut Client, topic: &NewTopic, if_not_exists: bool, output: &Output) -> Result<(), CliError> {
     let created = match client.create_topic(topic).await {
         Ok(partitions) => Created { topic: &topic.name, partitions, created: true },
-        Err(ClientError::Refused { code: sluice_protocol::ErrorCode::TopicAlreadyExists, .. }) if if_not_exists => {
+        Err(ClientError::Refused { code: ErrorCode::TopicAlreadyExists, .. }) if if_not_exists => {
             let partitions = client.topic(&topic.name).await?.partitions.len();
             Created { topic: &topic.name, partitions: i32::try_from(partitions).unwrap_or(i32::MAX), created: false }
         }
@@ -141,20 +142,22 @@ struct Described {
 #[derive(Serialize)]
 struct DescribedPartition {
     partition: i32,
-    leader: i32,
+    /// `null` where nobody leads it.
+    leader: Option<i32>,
     leader_epoch: i32,
     replicas: Vec<i32>,
     isr: Vec<i32>,
-    log_start_offset: i64,
-    high_watermark: i64,
+    /// Both are `null` where no leader says them.
+    log_start_offset: Option<i64>,
+    high_watermark: Option<i64>,
 }
 
 async fn describe(client: &mut Client, name: &str, output: &Output) -> Result<(), CliError> {
-    let topic = client.topic(name).await?;
-    let all: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
-    let first = client.offsets_at(&topic, &all, Start::Beginning).await?;
-    let next = client.offsets_at(&topic, &all, Start::End).await?;
-    let at = |offsets: &BTreeMap<i32, i64>, partition: i32| offsets.get(&partition).copied().unwrap_or(-1);
+    let topic = client.topic_as_it_is(name).await?;
+    let all = topic.partitions.iter().map(|partition| partition.partition).collect();
+    let first = offsets(client, &topic, &all, Start::Beginning).await?;
+    let next = offsets(client, &topic, &first.keys().copied().collect(), Start::End).await?;
+    let at = |offsets: &BTreeMap<i32, i64>, partition: i32| offsets.get(&partition).copied();
     let TopicInfo { name, id, is_internal, partitions } = topic;
     let partitions = partitions
         .into_iter()
@@ -162,7 +165,7 @@ async fn describe(client: &mut Client, name: &str, output: &Output) -> Result<()
             log_start_offset: at(&first, partition.partition),
             high_watermark: at(&next, partition.partition),
             partition: partition.partition,
-            leader: partition.leader,
+            leader: (partition.leader >= 0).then_some(partition.leader),
             leader_epoch: partition.leader_epoch,
             replicas: partition.replicas,
             isr: partition.isr,
@@ -173,17 +176,40 @@ async fn describe(client: &mut Client, name: &str, output: &Output) -> Result<()
         let row = |partition: &DescribedPartition| {
             vec![
                 partition.partition.to_string(),
-                partition.leader.to_string(),
+                or_dash(partition.leader),
                 partition.leader_epoch.to_string(),
                 numbers(&partition.replicas),
                 numbers(&partition.isr),
-                partition.log_start_offset.to_string(),
-                partition.high_watermark.to_string(),
+                or_dash(partition.log_start_offset),
+                or_dash(partition.high_watermark),
             ]
         };
         let heading = ["partition", "leader", "epoch", "replicas", "isr", "first offset", "next offset"];
         Output::table(&heading, &described.partitions.iter().map(row).collect::<Vec<_>>())
     })
+}
+
+/// Of each partition that is led, by a broker that answers. Of the others it is said why not.
+async fn offsets(
+    client: &mut Client,
+    topic: &TopicInfo,
+    partitions: &BTreeSet<i32>,
+    start: Start,
+) -> Result<BTreeMap<i32, i64>, CliError> {
+    let (offsets, missing) = client.offsets_as_far_as_known(topic, partitions, start).await;
+    for error in missing {
+        match error {
+            // The table shows it.
+            ClientError::Refused { code: ErrorCode::LeaderNotAvailable, .. } => {}
+            error if error.is_retriable() => say(format_args!("no offsets from a leader: {error}")),
+            error => return Err(error.into()),
+        }
+    }
+    Ok(offsets)
+}
+
+fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 fn numbers(list: &[i32]) -> String {
@@ -201,11 +227,7 @@ async fn delete(client: &mut Client, topics: &[String], if_exists: bool, output:
     for topic in topics {
         let deleted = match client.delete_topic(topic).await {
             Ok(()) => true,
-            Err(ClientError::Refused { code: sluice_protocol::ErrorCode::UnknownTopicOrPartition, .. })
-                if if_exists =>
-            {
-                false
-            }
+            Err(ClientError::Refused { code: ErrorCode::UnknownTopicOrPartition, .. }) if if_exists => false,
             Err(error) => return Err(error.into()),
         };
         done.push(Deleted { topic, deleted });

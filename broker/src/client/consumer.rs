@@ -1,7 +1,7 @@
 //! Reads a topic's partitions from given positions, without a group: what is seen once is for the caller to remember.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -34,6 +34,9 @@ pub struct Consumed {
 #[derive(Debug)]
 pub struct Consumer {
     topic: TopicInfo,
+    start: Start,
+    /// Partitions whose leaders have not said yet where that is.
+    unplaced: BTreeSet<i32>,
     positions: BTreeMap<i32, Position>,
     failing_since: Option<Instant>,
 }
@@ -56,10 +59,11 @@ const PARTITION_BYTES_MAX: i32 = 1 << 20;
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
 impl Consumer {
-    /// Reads `partitions` of the topic; all of them if none is given.
+    /// Reads `partitions` of the topic; all of them if none is given. One that nobody leads is read from `start` once somebody
+    /// does.
     pub async fn new(
         client: &mut Client,
-        mut topic: TopicInfo,
+        topic: TopicInfo,
         partitions: &[i32],
         start: Start,
     ) -> Result<Self, ClientError> {
@@ -67,34 +71,42 @@ impl Consumer {
         if let Some(&partition) = partitions.iter().find(|partition| !all.contains(partition)) {
             return Err(ClientError::NoPartition { topic: topic.name.clone(), partition, partitions: all.len() });
         }
-        let wanted = if partitions.is_empty() { all } else { partitions.to_vec() };
-        let give_up = Instant::now() + RETRY_FOR;
-        let next = loop {
-            match client.offsets_at(&topic, &wanted, start).await {
-                // A leader is going, or about to come. Asking again changes nothing.
-                Err(error) if error.is_retriable() && Instant::now() < give_up => {
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                    client.refresh(&mut topic).await;
-                }
-                found => break found?,
-            }
-        };
-        let positions = next.into_iter().map(|(partition, next)| (partition, Position { next, end: None })).collect();
-        Ok(Self { topic, positions, failing_since: None })
+        let unplaced = if partitions.is_empty() { all } else { partitions.to_vec() }.into_iter().collect();
+        let mut consumer = Self { topic, start, unplaced, positions: BTreeMap::new(), failing_since: None };
+        match consumer.place(client).await {
+            // A leader is going, or about to come: the first poll asks again.
+            Err(error) if error.is_retriable() => {}
+            placed => placed?,
+        }
+        Ok(consumer)
+    }
+
+    /// Finds where to begin in the partitions in which that is not known yet, those at least whose leaders answer.
+    async fn place(&mut self, client: &mut Client) -> Result<(), ClientError> {
+        if self.unplaced.is_empty() {
+            return Ok(());
+        }
+        let (found, missing) = client.offsets_as_far_as_known(&self.topic, &self.unplaced, self.start).await;
+        for (partition, next) in found {
+            self.unplaced.remove(&partition);
+            self.positions.insert(partition, Position { next, end: None });
+        }
+        missing.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Fetches once from every leader; empty if nothing has come for a moment. Goes on across restarts of brokers for
-    /// half a minute: what other leaders have is read meanwhile.
+    /// half a minute: what other leaders have is read meanwhile, and as long as they have something.
     pub async fn poll(&mut self, client: &mut Client) -> Result<Vec<Consumed>, ClientError> {
         let mut records = Vec::new();
         match self.poll_once(client, &mut records).await {
             Ok(()) => self.failing_since = None,
             Err(error) if error.is_retriable() => {
                 let now = Instant::now();
-                if now - *self.failing_since.get_or_insert(now) > RETRY_FOR {
-                    return Err(error);
-                }
+                let failing = now - *self.failing_since.get_or_insert(now);
                 if records.is_empty() {
+                    if failing > RETRY_FOR {
+                        return Err(error);
+                    }
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 client.refresh(&mut self.topic).await;
@@ -111,11 +123,13 @@ impl Consumer {
 
     /// Whether everything that was there at the last fetch of each partition has been read.
     pub fn is_at_end(&self) -> bool {
-        self.positions.values().all(|position| position.end.is_some_and(|end| position.next >= end))
+        self.unplaced.is_empty()
+            && self.positions.values().all(|position| position.end.is_some_and(|end| position.next >= end))
     }
 
     /// Reads what there is into `records`, which are kept, then says what failed first.
     async fn poll_once(&mut self, client: &mut Client, records: &mut Vec<Consumed>) -> Result<(), ClientError> {
+        let placed = self.place(client).await;
         let mut by_leader: BTreeMap<i32, Vec<FetchPartition>> = BTreeMap::new();
         for partition in &self.topic.partitions {
             let Some(position) = self.positions.get(&partition.partition) else { continue };
@@ -136,7 +150,7 @@ impl Consumer {
         };
         let requests: Vec<_> =
             by_leader.into_iter().map(|(leader, partitions)| (leader, request(partitions))).collect();
-        let mut failed = Ok(());
+        let mut failed = placed;
         for answer in client.ask_brokers(&requests).await {
             let taken = self.take_answer(answer, records);
             failed = failed.and(taken);

@@ -368,9 +368,14 @@ impl Client {
         Ok(topics)
     }
 
-    /// One topic.
+    /// One topic, with a leader for each partition. Waits for what is still being made.
     pub async fn topic(&mut self, name: &str) -> Result<TopicInfo, ClientError> {
-        self.topic_or_create(name, false).await
+        self.find_topic(name, false, Leaders::Awaited).await
+    }
+
+    /// One topic as it is, with the partitions too that nobody leads.
+    pub async fn topic_as_it_is(&mut self, name: &str) -> Result<TopicInfo, ClientError> {
+        self.find_topic(name, false, Leaders::Any).await
     }
 
     /// Takes over who leads what now, if anybody can be asked: whoever fails asks again anyway.
@@ -385,6 +390,10 @@ impl Client {
     /// One topic with a leader for each partition; with `create` the broker makes it if it may. Waits for what is still
     /// being made.
     pub async fn topic_or_create(&mut self, name: &str, create: bool) -> Result<TopicInfo, ClientError> {
+        self.find_topic(name, create, Leaders::Awaited).await
+    }
+
+    async fn find_topic(&mut self, name: &str, create: bool, leaders: Leaders) -> Result<TopicInfo, ClientError> {
         let give_up = Instant::now() + RETRY_FOR;
         loop {
             let found = self.metadata(Some(&[name]), create).await?.topics.into_iter().next();
@@ -392,7 +401,7 @@ impl Client {
                 Some(topic) if topic.error_code.is_none() => {
                     let leaderless =
                         topic.partitions.iter().map(|partition| partition.error_code).find(|code| !code.is_none());
-                    match leaderless {
+                    match leaderless.filter(|_| leaders == Leaders::Awaited) {
                         None => return Ok(topic_info(topic)),
                         Some(code) => code,
                     }
@@ -407,6 +416,13 @@ impl Client {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
+}
+
+/// Whether partitions without a leader are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaders {
+    Awaited,
+    Any,
 }
 
 fn nobody() -> ClientError {

@@ -1,6 +1,6 @@
 //! Topics and their settings, through Kafka's own calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_protocol::{
     ErrorCode, Uuid,
@@ -126,6 +126,34 @@ impl Client {
                 Ok(found)
             }
         }
+    }
+
+    /// As [`Self::offsets_at`], of the partitions whose leaders answer, and why the others are missing: those without a leader are
+    /// by [`ErrorCode::LeaderNotAvailable`].
+    pub async fn offsets_as_far_as_known(
+        &mut self,
+        topic: &TopicInfo,
+        partitions: &BTreeSet<i32>,
+        start: Start,
+    ) -> (BTreeMap<i32, i64>, Vec<ClientError>) {
+        let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        for partition in topic.partitions.iter().filter(|one| partitions.contains(&one.partition)) {
+            by_leader.entry(partition.leader).or_default().push(partition.partition);
+        }
+        let (mut offsets, mut missing) = (BTreeMap::new(), Vec::new());
+        for (leader, led) in by_leader {
+            let found = if leader < 0 {
+                let what = format!("{}-{}", topic.name, led[0]);
+                refused(what, ErrorCode::LeaderNotAvailable, None).map(|()| BTreeMap::new())
+            } else {
+                self.offsets_at(topic, &led, start).await
+            };
+            match found {
+                Ok(found) => offsets.extend(found),
+                Err(error) => missing.push(error),
+            }
+        }
+        (offsets, missing)
     }
 
     /// Asks each partition's leader for the offset at a timestamp in milliseconds or at one of Kafka's marks; -1 where

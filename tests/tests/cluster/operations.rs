@@ -5,7 +5,8 @@ use serde_json::Value;
 use sluice_protocol::ErrorCode;
 use sluice_protocol::messages::create_topics::{CreatableReplicaAssignment, CreatableTopic};
 use sluice_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
-use sluice_tests::{Cluster, PATIENCE, Workload, poll_until};
+use sluice_tests::clients::calls::batch;
+use sluice_tests::{Cluster, PATIENCE, Partition, Workload, poll_until};
 
 use crate::{HEALED, TWO_OF_THREE};
 
@@ -153,6 +154,24 @@ fn status_says_what_is_missing() {
     });
     let unhealthy: Value = serde_json::from_str(&said.expect("a replica is away")).expect("JSON");
     assert_eq!((&unhealthy["under_replicated"], &unhealthy["offline"]), (&Value::from(2), &Value::from(0)));
+}
+
+#[test]
+fn a_topic_of_which_a_part_is_away_is_shown_and_read_as_far_as_it_is_there() {
+    let mut cluster = Cluster::start();
+    cluster.create_topic("single", 3, 1, &[]);
+    let told = cluster.await_whole("single", HEALED);
+    let leader = |index: usize| told[index].leader.expect("it is whole");
+    let stored = cluster.connection(leader(0)).produce("single", batch(["there"]).build());
+    assert_eq!(stored.error_code, ErrorCode::None);
+    cluster.kill(leader(2));
+    let gone = |all: &[Partition]| all[2].leader.is_none();
+    cluster.await_topic("single", HEALED, "nobody leads the third partition", gone);
+    let described = json(&cluster, &["topic", "describe", "single"]);
+    let of = |what: &str| -> Vec<&Value> { (0..3).map(|index| &described["partitions"][index][what]).collect() };
+    assert_eq!(of("leader"), [&Value::from(leader(0)), &Value::from(leader(1)), &Value::Null]);
+    assert_eq!(of("high_watermark"), [&Value::from(1), &Value::from(0), &Value::Null]);
+    assert_eq!(cluster.cli(["consume", "single", "--count", "1"]).ok(), "there\n");
 }
 
 #[test]
