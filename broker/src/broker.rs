@@ -23,7 +23,7 @@ use sluice_cluster::{Endpoint as Registered, FeatureLevels, Image, Topic};
 use sluice_plugin_host::{Host, HostConfig, HostError};
 use sluice_protocol::Uuid;
 use sluice_protocol::records::TimestampType;
-use sluice_storage::{FlushMode, LockedLogDirs, LogConfig, OpenError};
+use sluice_storage::{FlushMode, LockedLogDirs, LogConfig, LogDirOptions, OpenError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -181,7 +181,9 @@ impl Broker {
         // One for each directory, and one in case of loss.
         let mut new_ids = (0..=config.log_dirs.len()).map(|_| random_uuid()).collect::<Result<Vec<_>, _>>()?;
         let new_id = || new_ids.pop().expect("as many as are asked for");
-        let locked = slow::in_place(|| LockedLogDirs::lock(&config.log_dirs, new_id))?;
+        let metrics = Arc::new(Metrics::new());
+        let options = LogDirOptions { on_sync: Some(Arc::new(metrics.log_flush())), ..LogDirOptions::default() };
+        let locked = slow::in_place(|| LockedLogDirs::lock(&config.log_dirs, &options, new_id))?;
         let home = locked.home().to_owned();
         let (metadata, joined) = coordination::join(
             CoordinationConfig {
@@ -216,11 +218,10 @@ impl Broker {
                 "unclean start: the last run did not end in order, so logs are checked from their recovery points"
             );
         }
-        let metrics = Arc::new(Metrics::new());
         let marks = Arc::new(GateMarks::default());
         let proposals = Arc::new(Proposals::default());
         let partitions = Manager::new(
-            manager_config(&config, metadata.clone()),
+            manager_config(&config, metadata.clone(), &metrics),
             log_dirs,
             Arc::clone(&marks),
             Fetchers::new(
@@ -434,13 +435,14 @@ fn host_config(config: &BrokerConfig, home: &Path, compiler: CompilerCommand) ->
     }
 }
 
-fn manager_config(config: &Arc<BrokerConfig>, metadata: Metadata) -> ManagerConfig {
+fn manager_config(config: &Arc<BrokerConfig>, metadata: Metadata, metrics: &Metrics) -> ManagerConfig {
     let (resolved, configured) = (Arc::clone(config), Arc::clone(config));
     ManagerConfig {
         node_id: config.settings.broker_id,
         image: Box::new(move || metadata.image()),
         resolve: Box::new(move |topic| partition_config(&resolved, topic)),
         rates: Box::new(move |image| rates(&configured, image)),
+        append_times: metrics.log_append(),
         now_ms,
     }
 }

@@ -6,7 +6,8 @@
 //! - `znodes`: every node we keep there. `founding`: the first of them.
 //! - `seat`: who may write. `metadata_log`: what is written, and that it never goes back (`seen`). `snapshots`: so that it doesn't
 //!   grow for ever.
-//! - `member`: the one task that does all of it, over and over as sessions come and go. `suspicion`: who is gone.
+//! - `member`: the one task that does all of it, over and over as sessions come and go. `suspicion`: who is gone. `lag`: how far it is
+//!   behind.
 //! - [`metadata`]: the handle that the rest of the broker holds. `forward`: a change on its way to the controller, and
 //!   [`peer_calls`]: how it gets there.
 //!
@@ -25,6 +26,7 @@ pub mod coordinator;
 mod elections;
 mod forward;
 mod founding;
+mod lag;
 pub mod local;
 mod member;
 pub mod metadata;
@@ -51,6 +53,7 @@ use sluice_protocol::Uuid;
 
 pub use coordinator::{Coordinator, NODE_BYTES_MAX};
 pub use elections::Elections;
+pub use lag::MetadataLag;
 pub use local::{LocalStore, LocalStoreError};
 pub use member::ReturnLeaders;
 pub use metadata::{Metadata, Standing, SubmitError};

@@ -185,12 +185,10 @@ impl Sluice {
         self.contact().cli(arguments)
     }
 
-    /// A counter or gauge of `/metrics`, summed over the lines that hold `label`.
+    /// A metric, summed over the samples whose labels hold `label`.
     #[track_caller]
     pub fn metric(&self, name: &str, label: &str) -> f64 {
-        let text = Connection::metrics(&self.contact()).expect("the admin listener answers");
-        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        Connection::metric(&self.contact(), name, label).expect("the admin listener answers")
     }
 
     /// Waits until a metric is at least `least`, and gives what it then was.

@@ -142,10 +142,10 @@ fn a_batch_sent_twice_is_stored_once_and_seen_by_the_gate_once() {
     let first = connection.produce("gated", sent.clone());
     assert_eq!((first.error_code, first.base_offset), (ErrorCode::None, 0));
     connection.produce("gated", batch([kept(2)]).producer(7_000, 0, 2).build());
-    let seen = sluice.metric("sluice_plugin_batches", "");
+    let seen = sluice.metric("sluice_plugin_batches_total", "");
     let again = connection.produce("gated", sent);
     assert_eq!((again.error_code, again.base_offset), (ErrorCode::None, 0), "its first offset");
-    assert_eq!(sluice.metric("sluice_plugin_batches", ""), seen);
+    assert_eq!(sluice.metric("sluice_plugin_batches_total", ""), seen);
     assert_eq!(connection.list_offset("gated", -1).offset, 3);
 }
 

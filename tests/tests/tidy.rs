@@ -220,6 +220,7 @@ fn the_documents_a_reader_expects_are_there() {
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "METRICS.md",
         "SECURITY.md",
         "LICENSE",
         "sdk/README.md",

@@ -26,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use sluice_cluster::Topic;
 use sluice_plugin_host::{Kind, PLUGIN_BYTES_MAX};
+use tokio::time::Instant;
 
 use crate::broker::Shared;
 use crate::coordination::Standing;
@@ -97,16 +98,6 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         let config = shared.config.topics.resolve(&topic.configs);
         usize::try_from(config.min_insync_replicas).unwrap_or(1)
     };
-    let now = Snapshot {
-        topics: image.topics().count(),
-        partitions: shared.partitions.all().len(),
-        offline_partitions: shared.partitions.offline_count(),
-        session_connected: !shared.metadata.is_doubtful(),
-        replica_lag_max: shared.partitions.replica_lag_max(),
-        is_controller: shared.metadata.is_controller(),
-        metadata_entries: image.next_seq(),
-        census: Census::take(&image, shared.node_id, min_insync_replicas),
-    };
     let stats = shared.plugins.stats().into_iter().filter_map(|(kind, id, stats)| {
         let binding = match kind {
             Kind::Gate => format!("gate:{}", image.topic_by_id(id)?.name),
@@ -120,6 +111,20 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
             cpu_seconds: stats.cpu.as_secs_f64(),
         })
     });
-    let text = shared.metrics.render(now, shared.metadata.elections().counts(), &stats.collect::<Vec<_>>());
+    let (metadata, partitions) = (&shared.metadata, &shared.partitions);
+    let now = Snapshot {
+        census: Census::take(&image, shared.node_id, min_insync_replicas),
+        is_controller: metadata.is_controller(),
+        session_connected: !metadata.is_doubtful(),
+        metadata_entries: image.next_seq(),
+        metadata_lag_entries: metadata.lag().entries(image.next_seq()),
+        metadata_lag: metadata.lag().time(Instant::now()),
+        offline_replicas: partitions.offline().len(),
+        offline_log_dirs: partitions.offline_log_dirs(),
+        replica_lag: partitions.replica_lag_max(),
+        elections: metadata.elections().counts().collect(),
+        bindings: stats.collect(),
+    };
+    let text = shared.metrics.render(&now);
     ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

@@ -28,6 +28,7 @@ pub(crate) mod resolve;
 pub(crate) use fetch::VIEW_ANSWERS_MAX;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sluice_cluster::{Image, Topic};
 use sluice_protocol::records::{Chunks, Part};
@@ -38,6 +39,7 @@ use sluice_protocol::{
 
 use crate::broker::Shared;
 use crate::coordination::SubmitError;
+use crate::metrics::Durations;
 use crate::net::{Outcome, Peer, Service, Started};
 use crate::partition::Partition;
 use resolve::{NotFound, Source, Wanted, resolve};
@@ -69,13 +71,35 @@ impl Service for Api {
         let Some(key) = ApiKey::from_code(header.api_key) else {
             return Started::Close(format!("unknown API key {}", header.api_key).into());
         };
-        self.shared.metrics.request(key);
+        let begun = Instant::now();
+        let took = self.shared.metrics.request(key);
         let cx = Context { shared: &self.shared, peer, image: self.shared.metadata.image() };
         match dispatch(&cx, key, &header, frame).await {
-            Ok(started) => started,
+            Ok(started) => match took {
+                Some(took) => timed(started, took, begun),
+                None => started,
+            },
             Err(error) => Started::Close(
                 format!("{key:?} version {} from client {:?}: {error}", header.api_version, header.client_id).into(),
             ),
+        }
+    }
+}
+
+/// Notes how long a request takes, once that is known.
+fn timed(started: Started, took: &Durations, begun: Instant) -> Started {
+    match started {
+        Started::Later(answer) => {
+            let took = took.clone();
+            Started::Later(Box::pin(async move {
+                let outcome = answer.await;
+                took.observe(begun.elapsed());
+                outcome
+            }))
+        }
+        done => {
+            took.observe(begun.elapsed());
+            done
         }
     }
 }

@@ -240,6 +240,7 @@ mod tests {
     use sluice_cluster::decide::AdvanceReassignments;
     use tokio::sync::{mpsc, watch};
 
+    use super::super::lag::MetadataLag;
     use super::super::peer_calls::FakePeers;
     use super::*;
 
@@ -257,6 +258,7 @@ mod tests {
                 session: Arc::new(ArcSwapOption::empty()),
                 peers: Arc::clone(&peers) as Arc<_>,
                 elections: Arc::default(),
+                lag: Arc::new(MetadataLag::new(Instant::now())),
                 requests,
             };
             let loses_the_seat = async {

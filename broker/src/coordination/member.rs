@@ -33,6 +33,7 @@ use tracing::{error, info, warn};
 
 use super::coordinator::{ConnectError, Session, SessionState};
 use super::elections::Elections;
+use super::lag::MetadataLag;
 use super::metadata::{Metadata, REQUESTS_MAX, Request, SeatView, Standing};
 use super::metadata_log::MetadataLog;
 use super::pending::Failure;
@@ -76,6 +77,7 @@ struct Told {
     /// The session there is; none before the first.
     session: Arc<ArcSwapOption<watch::Receiver<SessionState>>>,
     elections: Arc<Elections>,
+    lag: Arc<MetadataLag>,
 }
 
 struct Joining {
@@ -106,6 +108,7 @@ pub(super) async fn join(
     let image = Arc::new(ArcSwap::from_pointee(Image::default()));
     let session = Arc::new(ArcSwapOption::empty());
     let elections = Arc::<Elections>::default();
+    let lag = Arc::new(MetadataLag::new(Instant::now()));
     let (changed_sender, changed) = watch::channel(0);
     let (standing_sender, standing) = watch::channel(Standing::Doubtful { why: "starting".to_owned() });
     let (seat_sender, seat) = watch::channel(SeatView::default());
@@ -127,6 +130,7 @@ pub(super) async fn join(
             seat: seat_sender,
             session: Arc::clone(&session),
             elections: Arc::clone(&elections),
+            lag: Arc::clone(&lag),
         },
         requests,
         joining: Some(Joining { reply, until }),
@@ -135,7 +139,9 @@ pub(super) async fn join(
     };
     tokio::spawn(member.run());
     let joined = joined.await.expect("the task answers before it ends")?;
-    Ok((Metadata { node_id, image, changed, standing, seat, session, peers, elections, requests: sender }, joined))
+    let metadata =
+        Metadata { node_id, image, changed, standing, seat, session, peers, elections, lag, requests: sender };
+    Ok((metadata, joined))
 }
 
 impl Member {
@@ -192,7 +198,7 @@ impl Member {
             let session = self.live(current).await?;
             let begun = match log.take() {
                 Some(log) => log.again(Arc::clone(&session)),
-                None => MetadataLog::new(Arc::clone(&session), Image::default()),
+                None => MetadataLog::new(Arc::clone(&session), Image::default(), Arc::clone(&self.told.lag)),
             };
             let log = log.insert(begun);
             self.join(session.as_ref(), log).await?;
@@ -301,6 +307,7 @@ impl Member {
 
     /// Nothing can be changed for now. Said from time to time.
     fn doubt(&mut self, why: String) {
+        self.told.lag.may_have_grown(Instant::now());
         let place = self.config.coordinator.place();
         let every = if self.joining.is_some() { SAY_SO.0 } else { SAY_SO.1 };
         if self.said.is_none_or(|said| said.elapsed() >= every) {
@@ -348,12 +355,12 @@ impl Member {
         self.seen
             .advance(place)
             .map_err(|error| Over::Halt(Halt::Seen { path: self.config.seen_path.clone(), why: error.to_string() }))?;
-        if self.told.image.load().next_seq() == place.next_seq {
-            return Ok(());
+        if self.told.image.load().next_seq() != place.next_seq {
+            self.config.peers.know(image);
+            self.told.image.store(Arc::new(image.clone()));
+            self.told.changed.send_replace(place.next_seq);
         }
-        self.config.peers.know(image);
-        self.told.image.store(Arc::new(image.clone()));
-        self.told.changed.send_replace(place.next_seq);
+        self.told.lag.caught_up();
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::coordinator::SessionState;
 use super::elections::Elections;
+use super::lag::MetadataLag;
 use super::peer_calls::PeerCalls;
 use super::pending::Pending;
 use super::{Halt, Registering, StartError};
@@ -28,6 +29,7 @@ pub struct Metadata {
     pub(super) session: Arc<ArcSwapOption<watch::Receiver<SessionState>>>,
     pub(super) peers: Arc<dyn PeerCalls>,
     pub(super) elections: Arc<Elections>,
+    pub(super) lag: Arc<MetadataLag>,
     pub(super) requests: mpsc::Sender<Request>,
 }
 
@@ -148,6 +150,12 @@ impl Metadata {
     #[must_use]
     pub fn elections(&self) -> &Elections {
         &self.elections
+    }
+
+    /// How far this broker is behind the metadata log.
+    #[must_use]
+    pub fn lag(&self) -> &MetadataLag {
+        &self.lag
     }
 
     /// Makes this broker one that the cluster counts on, now and through every session: says that it is there, and waits until

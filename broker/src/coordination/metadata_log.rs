@@ -17,6 +17,7 @@ use sluice_cluster::metadata::sealed::DecodeError;
 use sluice_cluster::{Image, MetadataRecord};
 
 use super::coordinator::{Change, Lifetime, NODE_BYTES_MAX, Node, ReadError, Refusal, Session, Watch, WriteError};
+use super::lag::MetadataLag;
 use super::seat::Seat;
 use super::seen::Place;
 use super::snapshots::{self, Grown, ReadSnapshotError};
@@ -42,6 +43,8 @@ pub(super) struct MetadataLog {
     grown: Grown,
     /// What came before a snapshot that was begun and is not named.
     begun: Grown,
+    /// Told where the log ends, as soon as that is known.
+    lag: Arc<MetadataLag>,
 }
 
 /// What a reading of the log has come to so far.
@@ -120,7 +123,7 @@ pub(super) enum AppendError {
 
 impl MetadataLog {
     /// The log behind `image`, which may be empty. Reads nothing yet.
-    pub(super) fn new(session: Arc<dyn Session>, image: Image) -> Self {
+    pub(super) fn new(session: Arc<dyn Session>, image: Image, lag: Arc<MetadataLag>) -> Self {
         Self {
             session,
             image,
@@ -128,6 +131,7 @@ impl MetadataLog {
             head_version: 0,
             grown: Grown::default(),
             begun: Grown::default(),
+            lag,
         }
     }
 
@@ -164,6 +168,7 @@ impl MetadataLog {
 
     async fn replay(&mut self, node: &Node, seen: Place) -> Result<(), CatchUpError> {
         let head = Head::decode(&node.data).map_err(LogError::Head)?;
+        self.lag.ends_at(head.next_seq);
         let known = Place { next_seq: self.image.next_seq(), hash: self.image.hash() };
         for place in [known, seen] {
             if head.next_seq < place.next_seq {

@@ -19,6 +19,7 @@ use sluice_storage::{Log, LogDirs, MarkCleanError, OpenLogError, PartitionDir, P
 use tokio::sync::watch;
 
 use super::{Fetchers, Partition, PartitionConfig, Proposals, Rates, Throttles};
+use crate::metrics::{Durations, ReplicaLag};
 use crate::plugins::GateMarks;
 use crate::rpc::PartitionId;
 use crate::slow;
@@ -32,6 +33,8 @@ pub(crate) struct ManagerConfig {
     pub(crate) resolve: Box<dyn Fn(&Topic) -> PartitionConfig + Send + Sync>,
     /// How fast replicas may be copied, as the metadata has it.
     pub(crate) rates: Box<dyn Fn(&Image) -> Rates + Send + Sync>,
+    /// Where it is noted how long appends take.
+    pub(crate) append_times: Durations,
     pub(crate) now_ms: fn() -> i64,
 }
 
@@ -320,6 +323,7 @@ impl Manager {
         }
         let parts = super::Parts {
             gate: self.marks.of(topic.id),
+            append_times: self.config.append_times.clone(),
             flusher: self.dirs.flusher(&log).clone(),
             proposals: Arc::clone(&self.proposals),
         };
@@ -386,21 +390,23 @@ impl Manager {
         self.open.load_full()
     }
 
-    /// Records that the furthest behind of all followers lacks.
-    pub(crate) fn replica_lag_max(&self) -> i64 {
-        self.open.load().values().map(|partition| partition.replica_lag_max()).max().unwrap_or(0)
-    }
-
-    /// Logs that do not open.
-    pub(crate) fn offline_count(&self) -> usize {
-        self.changing.lock().offline.len()
+    /// How far the followers of all partitions led here are behind at most.
+    pub(crate) fn replica_lag_max(&self) -> ReplicaLag {
+        let now_ms = self.monotonic_ms();
+        let open = self.open.load();
+        open.values().map(|partition| partition.replica_lag_max(now_ms)).fold(ReplicaLag::default(), ReplicaLag::max)
     }
 
     /// Replicas whose logs do not open, or are in a directory that has failed.
-    pub(super) fn offline(&self) -> Vec<PartitionId> {
+    pub(crate) fn offline(&self) -> HashSet<PartitionId> {
         let failed = self.dirs.offline();
         let failed = failed.iter().map(|log| PartitionId { topic: log.topic_id(), index: log.partition() });
         failed.chain(self.changing.lock().offline.keys().copied()).collect()
+    }
+
+    /// Log directories that do not serve.
+    pub(crate) fn offline_log_dirs(&self) -> usize {
+        self.dirs.failed().count() + self.dirs.away().len()
     }
 
     /// Whether there is nothing left to write to.

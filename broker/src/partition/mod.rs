@@ -30,6 +30,7 @@ mod waiters;
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::Mutex;
@@ -41,6 +42,7 @@ use sluice_storage::{
     AppendError, Appended, FlushHandle, FlushMode, Flusher, Log, LogConfig, LogReader, Sequence, Wake,
 };
 
+use crate::metrics::Durations;
 use crate::plugins::GateMark;
 use crate::rpc::{PartitionId, ReplicaState};
 
@@ -88,6 +90,8 @@ pub(crate) struct Partition {
     /// Where the fetcher hears of this partition, once there is one.
     reports: ArcSwapOption<Reports>,
     proposals: Arc<Proposals>,
+    /// How long appends take, of all partitions.
+    append_times: Durations,
     flusher: Flusher,
     flush: FlushHandle,
     /// Told by the flusher; one for all appends, so that those that wait for the same sync are told once.
@@ -97,6 +101,7 @@ pub(crate) struct Partition {
 /// What a partition shares with others.
 struct Parts {
     gate: Arc<GateMark>,
+    append_times: Durations,
     flusher: Flusher,
     proposals: Arc<Proposals>,
 }
@@ -148,7 +153,7 @@ impl Partition {
         let end = what_counts(&reader, config.log.flush_mode);
         let follower = Follower::begin(local, registration, end, reader.known_high_watermark());
         let high_watermark = follower.high_watermark();
-        let Parts { gate, flusher, proposals } = parts;
+        let Parts { gate, append_times, flusher, proposals } = parts;
         Arc::new_cyclic(|this: &Weak<Self>| {
             let this = this.clone();
             Self {
@@ -168,6 +173,7 @@ impl Partition {
                 watches: ArcSwap::default(),
                 reports: ArcSwapOption::empty(),
                 proposals,
+                append_times,
                 flusher,
                 wake: Arc::new(move |flushed| {
                     if let Some(partition) = this.upgrade() {
@@ -278,8 +284,10 @@ impl Partition {
             return Err(AppendRefused::NotLeader);
         }
         let leader_epoch = self.leader_epoch();
+        let begun = Instant::now();
         let at = log.append(batch.header, batch.body.parts(), leader_epoch, now_ms)?;
         if let Appended::New { log_end, .. } = at {
+            self.append_times.observe(begun.elapsed());
             self.waiters.appended(log_end, batch.header.size() as u64);
             drop(appender);
             for watch in &**self.watches.load() {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use sluice_cluster::partition::{Diverging, FetchAnswer, FetchRefused, FollowerFetch, Step};
 use sluice_protocol::records::Chunks;
@@ -131,8 +132,12 @@ impl Partition {
         now_ms: i64,
     ) -> Took {
         if !records.is_empty() {
+            let begun = Instant::now();
             match log.append_replicated(records, leader_epoch, now_ms) {
-                Ok(appended) => self.waiters.appended(appended.log_end, appended.bytes as u64),
+                Ok(appended) => {
+                    self.append_times.observe(begun.elapsed());
+                    self.waiters.appended(appended.log_end, appended.bytes as u64);
+                }
                 Err(error) => return self.not_replicated(log, fetched, &error),
             }
             if self.config.load().log.flush_mode == FlushMode::Group {

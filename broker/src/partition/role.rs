@@ -19,6 +19,7 @@ use sluice_cluster::partition::{
 use sluice_storage::{DirFailed, FlushMode, LogReader};
 
 use super::{NotCommitted, Partition, PartitionConfig};
+use crate::metrics::ReplicaLag;
 use crate::rpc::FetchError;
 
 /// What this broker is to a partition.
@@ -246,15 +247,19 @@ impl Partition {
         }
     }
 
-    /// Records that the furthest behind of its followers lacks; none where another leads. A follower that has not been heard of in
-    /// this reign lacks all of them.
-    pub(super) fn replica_lag_max(&self) -> i64 {
-        let Role::Leads(leader) = &*self.role.lock() else { return 0 };
+    /// How far its followers are behind at most; not at all where another leads. A follower that has not been heard of in this
+    /// reign lacks all records; one that has all, and not yet durably, is behind.
+    pub(super) fn replica_lag_max(&self, now_ms: i64) -> ReplicaLag {
+        let Role::Leads(leader) = &*self.role.lock() else { return ReplicaLag::default() };
         let log_end = self.reader.log_end_offset();
         let log_start = self.reader.log_start_offset();
-        let replicas = leader.replica_states(0);
+        let replicas = leader.replica_states(now_ms);
         let followers = replicas.iter().filter(|replica| replica.replica != self.local);
-        followers.map(|follower| log_end - follower.log_end.max(log_start)).max().unwrap_or(0).max(0)
+        let lags = followers.map(|follower| ReplicaLag {
+            records: log_end - follower.log_end.max(log_start),
+            ms: if follower.durable < log_end { now_ms - follower.behind_since_ms.unwrap_or(now_ms) } else { 0 },
+        });
+        lags.fold(ReplicaLag::default(), ReplicaLag::max)
     }
 
     /// What became of a proposal made in `leader_epoch`.

@@ -6,12 +6,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sluice_protocol::Uuid;
 
 use crate::checkpoint::{self, Naming};
-use crate::disk::{Disk, is_no_space, remove_if_there};
+use crate::disk::{Disk, DiskFile, is_no_space, remove_if_there};
 use crate::durability::{Durability, LogPoint};
 use crate::log_dir::{DirFailed, MarkCleanError};
 use crate::manifest::{self, CleanEnd, LogOffsets, PartitionLine};
@@ -37,11 +38,18 @@ impl fmt::Debug for OnFailure {
     }
 }
 
+/// Told how long each sync of batches took. Called on the thread that waited for it: it notes that and returns.
+pub trait SyncObserver: fmt::Debug + Send + Sync {
+    /// The disk took so long to make a file of batches durable.
+    fn synced(&self, took: Duration);
+}
+
 /// What the logs of a directory share.
 #[derive(Debug)]
 pub(crate) struct DirState {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) path: PathBuf,
+    on_sync: Option<Arc<dyn SyncObserver>>,
     failed: OnceLock<DirFailed>,
     on_failure: OnceLock<OnFailure>,
     partitions: Mutex<BTreeMap<String, Held>>,
@@ -120,12 +128,14 @@ impl DirState {
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         path: PathBuf,
+        on_sync: Option<Arc<dyn SyncObserver>>,
         partitions: BTreeMap<String, Held>,
         written: Written,
     ) -> Self {
         Self {
             disk,
             path,
+            on_sync,
             failed: OnceLock::new(),
             on_failure: OnceLock::new(),
             partitions: Mutex::new(partitions),
@@ -134,6 +144,16 @@ impl DirState {
             sweeping: Mutex::default(),
             marked_clean: AtomicBool::new(false),
         }
+    }
+
+    /// Makes a file of batches durable.
+    pub(crate) fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
+        let begun = Instant::now();
+        file.sync_data()?;
+        if let Some(observer) = &self.on_sync {
+            observer.synced(begun.elapsed());
+        }
+        Ok(())
     }
 
     /// What failed it, if something did.

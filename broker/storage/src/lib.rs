@@ -13,7 +13,7 @@
 //!   reader ── reads all of it without a lock
 //!   disk ── the one file layer under everything; testing has the one that fails on demand
 //! ```
-//! Synchronous; no network, no async runtime. Clocks are arguments. Batches are stored as they came: only base offset and
+//! Synchronous; no network, no async runtime. The time is an argument; a clock is read only for how long things take. Batches are stored as they came: only base offset and
 //! leader epoch are written anew, in a copy of the header.
 #![forbid(unsafe_code)]
 
@@ -48,6 +48,7 @@ mod timestamps;
 mod truncation;
 
 pub use config::{FlushMode, LogConfig, SEGMENT_BYTES_MAX};
+pub use dir_state::SyncObserver;
 pub use disk::{Disk, DiskFile, Entry, LockGuard, RealDisk};
 pub use flusher::{FlushHandle, Flusher, Wake};
 pub use log::{AppendError, Appended, AppendedReplicated, Log, ReplicateError, Retained, TruncateError};

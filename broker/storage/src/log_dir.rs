@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use sluice_protocol::Uuid;
 
 use crate::checkpoint::{self, Naming};
-use crate::dir_state::{CLEAN_SHUTDOWN, DirState, Held, Known, OFFSETS, RECOVERY_POINTS, Written};
+use crate::dir_state::{CLEAN_SHUTDOWN, DirState, Held, Known, OFFSETS, RECOVERY_POINTS, SyncObserver, Written};
 use crate::disk::{Disk, LockGuard, RealDisk, read_whole, remove_if_there};
 use crate::flusher::{FlushThreads, Flusher};
 use crate::housekeeping::Housekeeping;
@@ -49,6 +49,8 @@ pub struct LogDirOptions {
     pub disk: Arc<dyn Disk>,
     /// How long the recovery points may be older than the logs; `None` leaves it to [`LogDir::checkpoint`].
     pub checkpoint_interval: Option<Duration>,
+    /// Who is told how long syncs take.
+    pub on_sync: Option<Arc<dyn SyncObserver>>,
 }
 
 /// The longest between two writes of the recovery points. Kafka takes a minute (`log.flush.offset.checkpoint.interval.ms`); what
@@ -59,7 +61,7 @@ pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Default for LogDirOptions {
     fn default() -> Self {
-        Self { disk: Arc::new(RealDisk), checkpoint_interval: Some(CHECKPOINT_INTERVAL) }
+        Self { disk: Arc::new(RealDisk), checkpoint_interval: Some(CHECKPOINT_INTERVAL), on_sync: None }
     }
 }
 
@@ -287,7 +289,7 @@ impl LockedLogDir {
         // From here on the end was not clean, whatever happens.
         remove_if_there(&*disk, &path.join(CLEAN_SHUTDOWN)).and_then(|()| disk.sync_dir(path)).map_err(io)?;
 
-        let state = Arc::new(DirState::new(disk, path.to_owned(), partitions, written));
+        let state = Arc::new(DirState::new(disk, path.to_owned(), options.on_sync, partitions, written));
         let threads = FlushThreads::start().map_err(io)?;
         let housekeeping = options
             .checkpoint_interval

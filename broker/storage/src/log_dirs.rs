@@ -74,25 +74,17 @@ pub enum PlaceError {
 }
 
 impl LockedLogDirs {
-    /// Locks directories on the machine's own disks, made if need be. One that does not read is away as long as another does.
+    /// Locks directories, made if need be. One that does not read is away as long as another does.
     ///
     /// `new_id` gives new directories their ids, and the set one if a member was lost: random, and the caller's. It is asked at most
     /// once for each path, and once more.
     ///
     /// # Errors
     /// [`OpenError`] of the first, if none can be used, or if one is another's.
-    pub fn lock(paths: &[PathBuf], new_id: impl FnMut() -> Uuid) -> Result<Self, OpenError> {
-        Self::lock_with(paths, &LogDirOptions::default(), new_id)
-    }
-
-    /// Locks directories on any disk.
-    ///
-    /// # Errors
-    /// As [`LockedLogDirs::lock`].
     ///
     /// # Panics
     /// Without any path.
-    pub fn lock_with(
+    pub fn lock(
         paths: &[PathBuf],
         options: &LogDirOptions,
         mut new_id: impl FnMut() -> Uuid,

@@ -179,7 +179,7 @@ impl Segment {
     pub(crate) fn sync(&self) -> io::Result<()> {
         // Cleared first: what is written during the call sets it again.
         if self.unsynced.swap(false, Ordering::AcqRel) {
-            self.file()?.sync_data()?;
+            self.folder.dir.sync(&*self.file()?)?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use sluice_storage::{
 use support::{NOW_MS, append, batch, config};
 
 fn options(disk: &MemDisk) -> LogDirOptions {
-    LogDirOptions { disk: Arc::new(disk.clone()), checkpoint_interval: None }
+    LogDirOptions { disk: Arc::new(disk.clone()), checkpoint_interval: None, on_sync: None }
 }
 
 fn paths() -> Vec<PathBuf> {
@@ -24,7 +24,7 @@ fn paths() -> Vec<PathBuf> {
 
 fn lock(disk: &MemDisk) -> Result<LockedLogDirs, OpenError> {
     let mut ids = 0;
-    LockedLogDirs::lock_with(&paths(), &options(disk), || {
+    LockedLogDirs::lock(&paths(), &options(disk), || {
         ids += 1;
         Uuid([ids; 16])
     })
@@ -172,7 +172,7 @@ fn a_disk_that_was_wiped_makes_another_broker_and_one_that_was_added_does_not() 
     let uuid = lock(&disk).expect("locked").uuid();
     let more: Vec<PathBuf> = paths().into_iter().chain([PathBuf::from("/d")]).collect();
     let lock_all =
-        |disk: &MemDisk, id: u8| LockedLogDirs::lock_with(&more, &options(disk), || Uuid([id; 16])).expect("locked");
+        |disk: &MemDisk, id: u8| LockedLogDirs::lock(&more, &options(disk), || Uuid([id; 16])).expect("locked");
     let added = lock_all(&disk, 40);
     assert!(added.was_clean() && added.uuid() == uuid, "added");
     drop(added.open("cluster", 1, Arc::new(|_| {})).expect("they open"));
@@ -185,7 +185,7 @@ fn a_disk_that_was_wiped_makes_another_broker_and_one_that_was_added_does_not() 
     assert_eq!(lock_all(&wiped.crash(Crash::PowerCut), 60).uuid(), then, "and it stays that one");
     // Without its place in the configuration its logs are missing as well.
     let disk = disk.crash(Crash::PowerCut);
-    let fewer = LockedLogDirs::lock_with(&paths(), &options(&disk), || Uuid([70; 16])).expect("locked");
+    let fewer = LockedLogDirs::lock(&paths(), &options(&disk), || Uuid([70; 16])).expect("locked");
     assert_ne!(fewer.uuid(), uuid, "taken away");
 }
 

@@ -3,12 +3,12 @@
 mod support;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sluice_protocol::Uuid;
 use sluice_storage::testing::{Call, Crash, MemDisk};
-use sluice_storage::{FlushMode, Log, LogConfig, LogDir, LogDirOptions, PartitionDir};
+use sluice_storage::{FlushMode, Log, LogConfig, LogDir, LogDirOptions, PartitionDir, SyncObserver};
 use support::machine::{Machine, Sent, waker};
 use support::{NOW_MS, append, batch, config, identity};
 
@@ -89,6 +89,45 @@ fn logs_of_a_directory_sync_side_by_side() {
     }
 }
 
+/// What a directory told of its syncs.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<Duration>>);
+
+impl SyncObserver for Told {
+    fn synced(&self, took: Duration) {
+        self.0.lock().expect("nobody panics").push(took);
+    }
+}
+
+#[test]
+fn how_long_the_disk_took_is_told_for_each_sync_of_batches() {
+    let told = Arc::new(Told::default());
+    let machine = Machine::observed(MemDisk::new(), Some(Arc::clone(&told) as _));
+    let (mut log, _) = machine.open(config());
+    append(&mut log, &batch(0, 1), 0).expect("appended");
+    machine.flush(&log).expect("durable");
+    machine.flush(&log).expect("and still is");
+    assert_eq!(told.0.lock().expect("whole").len(), 1, "the log's own small files, and syncs of nothing, are none");
+
+    append(&mut log, &batch(1, 1), 0).expect("appended");
+    machine.disk.hold_syncs(true);
+    let (wake, woken) = waker(&log);
+    machine.dir.flusher().request(&log.flush_handle(), wake);
+    machine.disk.await_held_syncs(1);
+    let held = Instant::now();
+    append(&mut log, &batch(2, 1), 0).expect("appended meanwhile");
+    let least = held.elapsed();
+    machine.disk.hold_syncs(false);
+    woken.recv().expect("woken").expect("durable");
+    let took = *told.0.lock().expect("whole").last().expect("it was told");
+    assert!(took >= least, "{took:?}, and it was held for {least:?}");
+
+    append(&mut log, &batch(3, 1), 0).expect("appended");
+    machine.disk.fail(Call::Sync, 0, std::io::ErrorKind::Other);
+    machine.flush(&log).expect_err("the disk fails");
+    assert_eq!(told.0.lock().expect("whole").len(), 2, "what failed took no time that says anything");
+}
+
 #[test]
 fn a_failed_sync_is_never_tried_again() {
     let machine = Machine::new();
@@ -109,7 +148,11 @@ fn a_failed_sync_is_never_tried_again() {
 #[test]
 fn without_waiting_a_kill_loses_nothing_and_the_disk_gets_it_in_the_background() {
     let disk = MemDisk::new();
-    let options = LogDirOptions { disk: Arc::new(disk.clone()), checkpoint_interval: Some(Duration::from_millis(1)) };
+    let options = LogDirOptions {
+        disk: Arc::new(disk.clone()),
+        checkpoint_interval: Some(Duration::from_millis(1)),
+        on_sync: None,
+    };
     let (dir, _) = LogDir::open_with(&PathBuf::from("/data"), &identity(), options).expect("it opens");
     let os = LogConfig { flush_mode: FlushMode::Os, ..config() };
     let (mut log, _) = Log::open(&dir, &support::orders(), os.clone(), NOW_MS).expect("it opens");

@@ -43,6 +43,20 @@ impl Connection {
         Ok(Self { stream, correlation_id: 0 })
     }
 
+    /// A metric of the broker's `/metrics`, summed over the samples whose labels hold `label`.
+    pub fn metric(contact: &Contact<'_>, name: &str, label: &str) -> io::Result<f64> {
+        let text = Self::metrics(contact)?;
+        let samples = text.lines().filter_map(|line| {
+            let labels = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+            let (labels, value) = labels.rsplit_once(' ')?;
+            labels.contains(label).then(|| value.parse::<f64>())?.ok()
+        });
+        // One that is not there is no zero: it may have another name by now.
+        samples
+            .reduce(|sum, value| sum + value)
+            .ok_or_else(|| io::Error::other(format!("no {name} of {label}\n{text}")))
+    }
+
     /// What the broker's `/metrics` says.
     pub fn metrics(contact: &Contact<'_>) -> io::Result<String> {
         let host = contact.admin().trim_start_matches("https://");

@@ -222,11 +222,20 @@ impl Cluster {
         told.unwrap_or_else(|()| panic!("{others:?} know no leader of {topic} but {former}"))
     }
 
-    /// A counter or gauge of a broker's `/metrics`, summed over the lines that hold `label`.
-    pub fn metric(&self, id: i32, name: &str, label: &str) -> io::Result<f64> {
-        let text = Connection::metrics(&self.contact_of(id))?;
-        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
-        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    /// A metric of a broker, summed over all its labels.
+    #[track_caller]
+    pub fn metric(&self, id: i32, name: &str) -> f64 {
+        Connection::metric(&self.contact_of(id), name, "").expect("the admin listener answers")
+    }
+
+    /// Waits until a broker's metric is as it should be.
+    #[track_caller]
+    pub fn await_metric(&self, id: i32, name: &str, what: &str, so: impl Fn(f64) -> bool) {
+        let seen = poll_until(PATIENCE, || match self.metric(id, name) {
+            value if so(value) => Ok(()),
+            value => Err(value),
+        });
+        seen.unwrap_or_else(|last| panic!("broker {id}: {what}: {name} is {last}"));
     }
 
     /// What the first broker says that answers.

@@ -36,6 +36,8 @@ fn kafka_10778_a_disk_that_fails_takes_its_replicas_with_it_and_the_broker_stays
         })
     });
     workload.await_first_stored(&all, PATIENCE);
+    assert_eq!(cluster.metric(1, "sluice_offline_log_dirs"), 1.0);
+    assert_eq!(cluster.metric(1, "sluice_offline_replicas"), failing.len() as f64);
     cluster.create_topic("new", 2, 3, TWO_OF_THREE);
     cluster.await_whole("new", HEALED);
 

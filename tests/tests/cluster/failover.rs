@@ -107,8 +107,22 @@ fn a_follower_that_was_away_catches_up() {
     cluster.kill(follower);
     cluster.await_topic("behind", PATIENCE, "it left", |all| !all[0].isr.contains(&follower));
     workload.await_stored(2_000, PATIENCE);
+    let away = |name, so: fn(f64) -> bool| cluster.await_metric(leader, name, "a follower is away", so);
+    away("sluice_under_replicated_partitions", |partitions| partitions == 1.0);
+    away("sluice_replica_lag_max_records", |records| records > 1_000.0);
+    away("sluice_replica_lag_max_seconds", |seconds| seconds > 1.0);
     cluster.restart(follower);
     cluster.await_whole("behind", HEALED);
+    let back = |name, so: fn(f64) -> bool| cluster.await_metric(leader, name, "all are there", so);
+    back("sluice_under_replicated_partitions", |partitions| partitions == 0.0);
+    back("sluice_replica_lag_max_seconds", |seconds| seconds < 1.0);
+    back("sluice_isr_expands_total", |changes| changes >= 1.0);
+    for id in cluster.ids() {
+        for times in ["sluice_log_append_seconds", "sluice_log_flush_seconds"] {
+            let [count, sum] = ["count", "sum"].map(|part| cluster.metric(id, &format!("{times}_{part}")));
+            assert!(count > 0.0 && sum > 0.0 && sum / count < 10.0, "broker {id}: {count} {times}, in all {sum}");
+        }
+    }
     let verdict = workload.finish(&mut cluster);
     assert!(verdict.report.is_clean(), "{verdict:#?}");
 }

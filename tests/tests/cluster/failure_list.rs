@@ -79,6 +79,13 @@ fn kafka_5473_an_ensemble_away_longer_than_sessions_is_come_back_to_unaided() {
     }
     let refused = cluster.try_create_topic("during", 1, 1, &[]).expect("a broker answers");
     assert_ne!(refused.0, ErrorCode::None, "nobody can decide: {refused:?}");
+    for id in cluster.ids() {
+        let lag = cluster.metric(id, "sluice_metadata_lag_seconds");
+        assert!(lag > 2.0 * SESSION.as_secs_f64(), "broker {id} knows nothing newer than {lag} s");
+        let seen =
+            ["sluice_coordination_session_connected", "sluice_active_controller"].map(|name| cluster.metric(id, name));
+        assert_eq!(seen, [0.0; 2], "broker {id}");
+    }
     cluster.zookeeper.restart_all();
     // Until sessions are back, changes are answered with why they can't be.
     let made = poll_until(HEALED, || match cluster.try_create_topic("after", 3, 3, TWO_OF_THREE) {
@@ -90,7 +97,12 @@ fn kafka_5473_an_ensemble_away_longer_than_sessions_is_come_back_to_unaided() {
     cluster.await_whole("after", HEALED);
     cluster.await_whole("steady", HEALED);
     workload.await_stored(200, PATIENCE);
+    let controllers = cluster.ids().into_iter().map(|id| cluster.metric(id, "sluice_active_controller"));
+    assert_eq!(controllers.sum::<f64>(), 1.0, "one decides");
     for id in cluster.ids() {
+        for name in ["sluice_metadata_lag_seconds", "sluice_metadata_lag_entries"] {
+            cluster.await_metric(id, name, "it follows the log again", |lag| lag == 0.0);
+        }
         let sessions = cluster.said(id).lines().filter(|line| line.contains("session 0x")).count();
         assert!(sessions <= 3, "no storm of sessions: broker {id} began {sessions}:\n{}", cluster.said(id));
     }

@@ -71,8 +71,9 @@ pub struct ReplicaProgress {
     pub log_end: i64,
     /// What it counts as stored.
     pub durable: i64,
-    /// When it last had all there was; none if it never had in this reign.
-    pub last_caught_up_ms: Option<i64>,
+    /// When it last had all there was, or, if it never had in this reign, since when it is waited for; none if it was not looked
+    /// at yet.
+    pub behind_since_ms: Option<i64>,
     /// A member of the ISR that the metadata log knows.
     pub in_sync: bool,
 }
@@ -124,7 +125,9 @@ impl Leader {
             high_watermark: known_high_watermark.clamp(log.log_start, log.log_end),
         };
         for replica in registration.replicas.iter().filter(|replica| **replica != local) {
-            leader.followers.insert(*replica, Progress::unheard(leader.isr.contains(replica), now_ms));
+            let mut progress = Progress::unheard(leader.isr.contains(replica), now_ms);
+            progress.wait_since(now_ms);
+            leader.followers.insert(*replica, progress);
         }
         leader.advance();
         leader
@@ -292,14 +295,14 @@ impl Leader {
             replica: self.local,
             log_end: self.log.log_end,
             durable: self.log.durable,
-            last_caught_up_ms: Some(now_ms),
+            behind_since_ms: Some(now_ms),
             in_sync: self.isr.contains(&self.local),
         };
         let followers = self.followers.iter().map(|(replica, progress)| ReplicaProgress {
             replica: *replica,
             log_end: progress.log_end,
             durable: progress.durable,
-            last_caught_up_ms: Some(progress.last_caught_up_ms).filter(|at_ms| *at_ms != i64::MIN),
+            behind_since_ms: progress.behind_since_ms,
             in_sync: self.isr.contains(replica),
         });
         std::iter::once(own).chain(followers).collect()
@@ -351,6 +354,7 @@ impl Leader {
     fn review_joining(&mut self, now_ms: i64, brokers: &dyn Fn(i32) -> Option<i64>) {
         let (isr, log_end, lag) = (&self.isr, self.log.log_end, self.rules.replica_lag_time_max_ms);
         for (replica, progress) in &mut self.followers {
+            progress.wait_since(now_ms);
             let serves = progress.broker_epoch.is_some() && progress.broker_epoch == brokers(*replica);
             progress.joining = !planted(Bug::MaximalIsrUnused)
                 && serves

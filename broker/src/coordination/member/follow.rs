@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::super::coordinator::{Session, Watch};
@@ -32,6 +32,7 @@ impl Member {
         let mut held: Option<Held> = None;
         loop {
             if head.is_none() {
+                self.told.lag.may_have_grown(Instant::now());
                 head = Some(self.connected(session, log.follow(self.seen.place())).await?);
                 self.publish(log)?;
             }
@@ -118,7 +119,7 @@ pub(super) async fn fired(watch: &mut Option<Watch>) {
 }
 
 /// At that time, if there is one.
-pub(super) async fn at(time: Option<tokio::time::Instant>) {
+pub(super) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,

@@ -9,6 +9,7 @@ use sluice_cluster::metadata::batch::Entry;
 use sluice_protocol::Uuid;
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::super::Registering;
 use super::super::coordinator::{Coordinator, Node, SessionState, Watch};
@@ -225,7 +226,8 @@ impl Cluster {
     }
 
     async fn log(&self) -> MetadataLog {
-        MetadataLog::new(Arc::clone(&self.session) as Arc<dyn Session>, Image::default())
+        let lag = Arc::new(MetadataLag::new(Instant::now()));
+        MetadataLog::new(Arc::clone(&self.session) as Arc<dyn Session>, Image::default(), lag)
     }
 
     async fn controller(&self, id: i32) -> (MetadataLog, Seat) {

@@ -21,7 +21,7 @@ use sluice_storage::{Appended, FlushMode, LockedLogDirs, LogConfig, LogDirOption
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Durations, Metrics};
 use crate::partition::fetcher::Leaders;
 use crate::partition::proposals::Altered;
 use crate::partition::{
@@ -241,14 +241,14 @@ impl Cluster {
 
     /// Starts a broker in its `epoch`-th life.
     pub(super) fn start(&mut self, id: i32, disk: MemDisk, epoch: i64) {
-        let options = LogDirOptions { disk: Arc::new(disk.clone()), checkpoint_interval: None };
+        let options = LogDirOptions { disk: Arc::new(disk.clone()), checkpoint_interval: None, on_sync: None };
         let mut ids = 0;
         let new_id = || {
             ids += 1;
             Uuid([id.unsigned_abs() as u8 * 16 + ids; 16])
         };
         let paths = ["/data-a", "/data-b"].map(PathBuf::from);
-        let locked = LockedLogDirs::lock_with(&paths, &options, new_id).expect("data folders");
+        let locked = LockedLogDirs::lock(&paths, &options, new_id).expect("data folders");
         let (uuid, clean) = (locked.uuid(), locked.was_clean());
         let failures = Arc::new(Failures::default());
         let (dirs, _) = locked.open("test", id, failures.listener()).expect("data folders");
@@ -268,6 +268,7 @@ impl Cluster {
                 image: Box::new(move || world.shown.load_full()),
                 resolve: Box::new(move |_| config.clone()),
                 rates: Box::new(move |_| rates),
+                append_times: Durations::default(),
                 now_ms: || 0,
             },
             dirs,

@@ -6,7 +6,8 @@ use std::sync::{Arc, mpsc};
 use sluice_protocol::records::Batch;
 use sluice_storage::testing::{Crash, MemDisk};
 use sluice_storage::{
-    Appended, Log, LogConfig, LogDir, LogDirOptions, OpenLogError, Opened, Recovery, Sequence, SequenceError, Wake,
+    Appended, Log, LogConfig, LogDir, LogDirOptions, OpenLogError, Opened, Recovery, Sequence, SequenceError,
+    SyncObserver, Wake,
 };
 
 use super::{NOW_MS, identity, orders, read_all, stored};
@@ -24,7 +25,11 @@ impl Machine {
     }
 
     pub(crate) fn on(disk: MemDisk) -> Self {
-        let options = LogDirOptions { disk: Arc::new(disk.clone()), checkpoint_interval: None };
+        Self::observed(disk, None)
+    }
+
+    pub(crate) fn observed(disk: MemDisk, on_sync: Option<Arc<dyn SyncObserver>>) -> Self {
+        let options = LogDirOptions { disk: Arc::new(disk.clone()), checkpoint_interval: None, on_sync };
         let (dir, opened) = LogDir::open_with(&data(), &identity(), options).expect("the directory opens");
         Self { disk, dir, opened }
     }

@@ -345,9 +345,31 @@ fn how_far_each_is() {
     leader.on_fetch(&FollowerFetch { durable: 8, ..fetch(2, 9) }, 5).unwrap();
     let states = leader.replica_states(7);
     let shown: Vec<_> =
-        states.iter().map(|it| (it.replica, it.log_end, it.durable, it.last_caught_up_ms, it.in_sync)).collect();
-    let expected = [(1, 10, 10, Some(7), true), (2, 9, 8, Some(0), true), (3, -1, -1, None, false)];
+        states.iter().map(|it| (it.replica, it.log_end, it.durable, it.behind_since_ms, it.in_sync)).collect();
+    let expected = [(1, 10, 10, Some(7), true), (2, 9, 8, Some(0), true), (3, -1, -1, Some(0), false)];
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn since_when_each_is_behind() {
+    let mut leader = Reign::of(&[1, 2]).begin();
+    let since = |leader: &Leader, replica: i32| {
+        leader.replica_states(99).iter().find(|it| it.replica == replica).and_then(|it| it.behind_since_ms)
+    };
+    assert_eq!(since(&leader, 2), Some(0), "since the reign began");
+    leader.on_fetch(&fetch(2, 10), 5).unwrap();
+    leader.on_append(20);
+    leader.on_fetch(&fetch(2, 15), 7).unwrap();
+    leader.propose(8, &serving);
+    assert_eq!(since(&leader, 2), Some(5), "since it had all");
+    leader.on_registration(&PartitionRegistration { replicas: vec![1, 2, 3], ..granted(&[1], 1) });
+    assert_eq!(since(&leader, 2), Some(5), "also when it is counted on no longer");
+    assert_eq!(since(&leader, 3), None, "it is new");
+    leader.propose(9, &serving);
+    leader.propose(12, &serving);
+    assert_eq!((since(&leader, 2), since(&leader, 3)), (Some(5), Some(9)), "since it was first looked for");
+    leader.on_fetch(&fetch(3, 20), 14).unwrap();
+    assert_eq!(since(&leader, 3), Some(14));
 }
 
 /// What a test begins a reign with: broker 1 leads with ten durable records.
