@@ -170,7 +170,8 @@ pub fn divergence(
     }
     match leader_end_of(fetch.last_fetched_epoch) {
         Some((epoch, end_offset)) if end_offset >= log_start => {
-            let is_same = epoch == fetch.last_fetched_epoch && end_offset >= fetch.fetch_offset;
+            let is_of_that_epoch = epoch == fetch.last_fetched_epoch || planted(Bug::LaterEpochUnchecked);
+            let is_same = is_of_that_epoch && end_offset >= fetch.fetch_offset;
             (!is_same).then_some(Diverging { epoch, end_offset })
         }
         // The follower's last record is of an epoch that the leader has nothing of and nothing before of: none of it can be

@@ -45,11 +45,31 @@ pub(crate) enum Bug {
     EpochNotRaised,
     /// KAFKA-15375: a broker says that it ended in order though what it began with was never registered.
     FalseCleanMarker,
+    /// KAFKA-7128: a follower joins an ISR once it has what its leader knows to be committed, which at the beginning of a reign
+    /// is less than what is.
+    EpochStartUnchecked,
+    /// KAFKA-9491, KAFKA-3978: a follower that begins its log anew keeps a high watermark that is not in it.
+    WatermarkOutsideLog,
+    /// KAFKA-6361 (KIP-279): a follower's log is taken for the leader's because it ends before the leader's log does in that epoch,
+    /// though its last record is of an epoch that the leader has nothing of.
+    LaterEpochUnchecked,
+    /// KAFKA-10301: what is known of the followers is cleared, and who has not been heard of is not waited for.
+    StateCleared,
+    /// ZOOKEEPER-4785, ZOOKEEPER-4925: the metadata log went back, and whoever has seen more of it goes on.
+    LogRegressUnnoticed,
+    /// KAFKA-10778: a sync that failed is tried again and taken for one that was done, and the broker leads on.
+    FailedSyncCounts,
+    /// KIP-858: a disk failed, the broker lives, and what it led from that disk it is left the leader of.
+    FailedDiskLeads,
+    /// KAFKA-16234: a replica whose disk failed is made again, empty, on another one.
+    MadeAgainElsewhere,
+    /// KAFKA-13091: the high watermark stays where it was when nobody is left to wait for.
+    ShrinkUnnoticed,
 }
 
 #[cfg(test)]
 impl Bug {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::ControllerEpochUnchecked,
         Self::LeftoverPresence,
         Self::BounceUnnoticed,
@@ -70,6 +90,15 @@ impl Bug {
         Self::StaleFence,
         Self::EpochNotRaised,
         Self::FalseCleanMarker,
+        Self::EpochStartUnchecked,
+        Self::WatermarkOutsideLog,
+        Self::LaterEpochUnchecked,
+        Self::StateCleared,
+        Self::LogRegressUnnoticed,
+        Self::FailedSyncCounts,
+        Self::FailedDiskLeads,
+        Self::MadeAgainElsewhere,
+        Self::ShrinkUnnoticed,
     ];
 }
 

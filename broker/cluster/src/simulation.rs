@@ -5,7 +5,7 @@
 //!   executor, sync, random, trace    time, tasks, chance, and what happened in words
 //!   network, zookeeper, disk         what brokers stand on, and what fails
 //!   broker/                          a broker's process: drives partition::{Leader, Follower}, decide::*, metadata::*
-//!   clients, faults                  those who use it, and what befalls it
+//!   clients, faults, happened        those who use it, what befalls it, and how often
 //!   oracle                           what must be so at every moment
 //!   tests                            seeds, many of them; and the bugs that are planted to show that they would be found
 //! ```
@@ -27,6 +27,7 @@ mod clients;
 mod disk;
 mod executor;
 mod faults;
+mod happened;
 mod messages;
 mod network;
 mod oracle;
@@ -38,14 +39,17 @@ mod world;
 mod zookeeper;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use crate::metadata::PartitionRegistration;
+use crate::metadata::{Image, PartitionRegistration};
 use crate::planted::{Bug, plant};
 use clients::Producer;
+use disk::Key;
 use executor::WORLD;
-use oracle::{Name, Property, Violation};
+use happened::Happened;
+use oracle::{Name, Property, Violation, registration};
 use trace::Trace;
 use world::World;
 use zookeeper::Zookeeper;
@@ -61,7 +65,7 @@ struct Run {
 }
 
 /// How much happened.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 struct Totals {
     runs: u64,
     /// Events of the executor, and those of them that are in the trace.
@@ -74,6 +78,7 @@ struct Totals {
     acknowledged: u64,
     read: u64,
     losses: u64,
+    happened: BTreeMap<Happened, u64>,
 }
 
 /// After all is healed, so long may it take until all is well; and so long in all, while replicas are still being filled: where a
@@ -111,6 +116,7 @@ fn run(seed: u64, bug: Option<Bug>, aloud: bool) -> Run {
         acknowledged: counts.acknowledged.get(),
         read: counts.read.get(),
         losses: counts.losses.get(),
+        happened: world.tally.counts(),
     };
     let run = Run { violation: world.oracle.violation(), hash: trace.hash(), tail: trace.tail(TAIL), totals };
     // Dropping futures in the middle of a panic's wreckage may panic again: then this seed's memory is leaked, no more.
@@ -150,8 +156,89 @@ fn play(world: &Rc<World>) {
         return;
     }
     world.set_healed();
-    faults::heal(world);
-    demand_progress(world, &producers);
+    if world.setup.goes_back && world.restore_old_copy() {
+        faults::heal(world);
+        demand_halt(world);
+        return;
+    }
+    if world.setup.one_stays_away {
+        faults::heal(world);
+        demand_progress_without_one(world, &producers);
+    }
+    if world.oracle.violation().is_none() {
+        faults::heal(world);
+        demand_progress(world, &producers);
+    }
+}
+
+/// The metadata log went back, and every broker has seen more of it: all halt.
+fn demand_halt(world: &Rc<World>) {
+    world.executor.run_until(world.executor.now() + PROGRESS_MS);
+    if let Some(id) = world.broker_ids().find(|id| !world.has_halted(*id)) {
+        world.oracle.fail(world, Property::WentOn, format_args!("broker {id} did not halt"));
+    }
+}
+
+/// While one broker is away, everything goes on that does without it: what was sent is answered.
+fn demand_progress_without_one(world: &Rc<World>, producers: &RefCell<Vec<Rc<Producer>>>) {
+    let ids: Vec<i32> = world.broker_ids().collect();
+    let Some(&away) = world.random.pick(&ids) else { return };
+    // So that something is under way when it goes.
+    world.executor.run_until(world.executor.now() + world.random.between(100..=4_000));
+    producers.borrow_mut().extend(faults::last_producers(world));
+    world.executor.run_until(world.executor.now() + world.random.between(1..=150));
+    let directory = world.random.below(disk::DIRECTORIES);
+    let is_disk = world.random.chance(400) && world.fail_disk(away, directory);
+    if is_disk {
+        world.tally.count(Happened::OneDiskStayedAway);
+    } else {
+        note!(world, "broker {away} stays away");
+        world.tally.count(Happened::OneStayedAway);
+        world.kill(away);
+    }
+    let until = world.executor.now() + PROGRESS_MS;
+    loop {
+        world.executor.run_until(world.executor.now() + LOOK_MS);
+        if world.oracle.violation().is_some() {
+            return;
+        }
+        let image = world.oracle.image();
+        let waits = |producer: &&Rc<Producer>| {
+            let served = producer.key().is_some_and(|key| does_without(world, &image, key, away));
+            served && !producer.is_idle()
+        };
+        let waiting = producers.borrow().iter().find(waits).map(ToString::to_string);
+        let given_up = if is_disk { !is_counted_on(world, &image, away) } else { !image.is_active(away) };
+        match waiting {
+            None if given_up => return,
+            waiting if world.executor.now() >= until => {
+                let what = format_args!(
+                    "without {} broker {away} (given up: {given_up}): {waiting:?} has no answer",
+                    if is_disk { "a disk of" } else { "" }
+                );
+                world.oracle.fail(world, Property::Progress, what);
+                return;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a replica of that broker counts whose disk failed, though there are others.
+fn is_counted_on(world: &World, image: &Image, id: i32) -> bool {
+    image.topics().any(|topic| {
+        (0..).zip(&topic.partitions).any(|(index, at)| {
+            let is_kept = at.replicas.len() > 1 && (at.leader == id || at.isr.contains(&id));
+            is_kept && world.is_offline(id, &(topic.id, index))
+        })
+    })
+}
+
+/// A partition has a leader and enough in sync, and that broker is not among them.
+fn does_without(world: &World, image: &Image, key: Key, away: i32) -> bool {
+    let (Some(at), Some(topic)) = (registration(image, key), image.topic_by_id(key.0)) else { return false };
+    let enough = world.setup.topic(&topic.name).min_insync_replicas.min(at.replicas.len());
+    at.leader != PartitionRegistration::NO_LEADER && at.isr.len() >= enough && !at.isr.contains(&away)
 }
 
 /// All is well within a bounded time.
@@ -188,6 +275,7 @@ fn demand_progress(world: &Rc<World>, producers: &RefCell<Vec<Rc<Producer>>>) {
         // An operator looks at what is offline, once brokers had time to come back.
         recovered += 1;
         if recovered % 20 == 0 {
+            faults::undrain_all(world);
             recover(world);
         }
     }

@@ -11,6 +11,7 @@ use super::changed::Changed;
 use super::partition_change::{Brokers, PartitionChange, TopicRules};
 use super::{Change, Decided, Given};
 use crate::metadata::{Image, PartitionRegistration};
+use crate::planted::{Bug, planted};
 
 /// A broker gives up replicas: they leave the ISRs, and others lead. They come back with the next life of the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,9 @@ impl Change for FailReplicas {
         let mut answer = ReplicasFailed { moved: 0, offline: 0 };
         for &(topic, index) in partitions {
             let Some((known, before)) = changed.partition(topic, index) else { continue };
+            if before.leader == id && planted(Bug::FailedDiskLeads) {
+                continue;
+            }
             let rules = *rules.entry(topic).or_insert_with(|| TopicRules::of(known, given.configs));
             let change = PartitionChange::of(before, &brokers, rules).leave(|member| member == id);
             let change = if rules.counts_what_is_on_disk { change } else { change.lossy(id) };

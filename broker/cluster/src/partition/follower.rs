@@ -7,6 +7,7 @@
 
 use super::{Diverging, FetchRefused, FollowerFetch, LogEnd};
 use crate::metadata::PartitionRegistration;
+use crate::planted::{Bug, planted};
 
 /// A partition's replication state on a follower, for one reign of its leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +114,9 @@ impl Follower {
         let before = self.high_watermark;
         self.log = log;
         // After a new start nothing but the start is known (KAFKA-9491).
-        self.high_watermark = self.high_watermark.clamp(log.log_start, log.log_end);
+        if !planted(Bug::WatermarkOutsideLog) {
+            self.high_watermark = self.high_watermark.clamp(log.log_start, log.log_end);
+        }
         self.advance();
         (self.high_watermark != before).then_some(self.high_watermark)
     }

@@ -201,7 +201,7 @@ impl Leader {
             Asked::Nothing | Asked::Again(..) | Asked::Held(_) => Asked::Nothing,
         };
         self.adopt(registration);
-        self.advance()
+        self.advance_without_news()
     }
 
     /// The topic's configuration changed. Gives the high watermark if it moved.
@@ -215,7 +215,7 @@ impl Leader {
     /// that fell behind sends. `brokers` gives the epoch of a broker that is registered, unfenced and not shutting down.
     pub fn propose(&mut self, now_ms: i64, brokers: &dyn Fn(i32) -> Option<i64>) -> Review {
         self.review_joining(now_ms, brokers);
-        let high_watermark = self.advance();
+        let high_watermark = self.advance_without_news();
         Review { proposal: self.next_proposal(now_ms, brokers), high_watermark }
     }
 
@@ -319,7 +319,7 @@ impl Leader {
         if registration.partition_epoch > self.partition_epoch {
             self.adopt(registration);
         }
-        self.advance()
+        self.advance_without_news()
     }
 
     /// Members that left the ISR without our asking gave the replica up, with a disk that failed, or are gone: that they kept up a
@@ -391,13 +391,15 @@ impl Leader {
         let (log_end, lag) = (self.log.log_end, self.rules.replica_lag_time_max_ms);
         let wanted = self.followers.iter().filter_map(|(replica, progress)| {
             let epoch = brokers(*replica)?;
+            let joins = !self.isr.contains(replica);
             let is_in_sync = if self.isr.contains(replica) {
                 progress.broker_epoch.is_none_or(|known| known == epoch)
             } else {
                 self.may_join(progress, epoch)
             };
             // Asked of those that would join too: who fell behind has all below a high watermark that didn't move since.
-            (is_in_sync && progress.is_caught_up(log_end, now_ms, lag)).then_some((*replica, epoch))
+            let keeps_up = progress.is_caught_up(log_end, now_ms, lag) || joins && planted(Bug::EpochStartUnchecked);
+            (is_in_sync && keeps_up).then_some((*replica, epoch))
         });
         let mut isr: Vec<(i32, i64)> = std::iter::once(own).chain(wanted).collect();
         isr.sort_unstable();
@@ -414,8 +416,14 @@ impl Leader {
     }
 
     fn may_join(&self, progress: &Progress, epoch: i64) -> bool {
-        let all_below = self.high_watermark.max(self.epoch_start);
+        let begins = if planted(Bug::EpochStartUnchecked) { 0 } else { self.epoch_start };
+        let all_below = self.high_watermark.max(begins);
         progress.broker_epoch == Some(epoch) && progress.durable >= all_below
+    }
+
+    /// Nobody stored anything: others are waited for than before (KAFKA-13091).
+    fn advance_without_news(&mut self) -> Option<i64> {
+        if planted(Bug::ShrinkUnnoticed) { None } else { self.advance() }
     }
 
     fn advance(&mut self) -> Option<i64> {
@@ -430,7 +438,10 @@ impl Leader {
         };
         let members = self.isr.iter().copied().chain(asked_for.iter().map(|(member, _)| *member));
         let joining = self.followers.iter().filter(|(_, progress)| progress.joining).map(|(replica, _)| *replica);
-        let durable = |replica: i32| self.followers.get(&replica).map_or(UNKNOWN, |progress| progress.durable);
+        let durable = |replica: i32| match self.followers.get(&replica).map_or(UNKNOWN, |progress| progress.durable) {
+            UNKNOWN if planted(Bug::StateCleared) => i64::MAX,
+            durable => durable,
+        };
         let of_followers = members.chain(joining).filter(|member| *member != self.local).map(durable);
         let stored_by_all = of_followers.fold(self.log.durable, i64::min);
         if stored_by_all <= self.high_watermark {

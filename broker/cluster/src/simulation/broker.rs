@@ -5,12 +5,14 @@
 //! What it keeps in memory dies with it; what it keeps on [`Disk`] may not.
 
 mod controller;
+mod failures;
 mod fetcher;
 mod isr;
 mod membership;
 mod replicas;
 mod seat;
 mod served;
+pub(super) mod snapshots;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +34,8 @@ pub(super) struct Process {
     pub(super) owner: Owner,
     world: Rc<World>,
     disk: Rc<RefCell<Disk>>,
+    /// How far into the metadata log earlier lives have been.
+    seen_at_start: u64,
     /// The life before ended in order; and this one has said so.
     ended_clean: Cell<bool>,
     /// The epoch of this broker, once it has said that it is there.
@@ -51,7 +55,12 @@ pub(super) struct Process {
     changes: RefCell<VecDeque<Pending>>,
     asked: Signal,
     stopping: Cell<bool>,
+    /// Until then its disks hardly answer.
+    pub(super) slow_until: Cell<i64>,
 }
+
+/// How often it is looked whether disks are still slow.
+const SLOW_LOOK_MS: i64 = 50;
 
 /// A change that waits for the controller.
 struct Pending {
@@ -63,12 +72,17 @@ impl Process {
     /// A process begins on what the disk holds.
     pub(super) fn start(world: &Rc<World>, id: i32, disk: &Rc<RefCell<Disk>>) -> Rc<Self> {
         let clean = std::mem::replace(&mut disk.borrow_mut().clean, false);
-        disk.borrow_mut().logs.values_mut().for_each(|log| log.recover());
+        {
+            let disk = &mut *disk.borrow_mut();
+            let failed = disk.offline();
+            disk.logs.iter_mut().filter(|(key, _)| !failed.contains(key)).for_each(|(_, log)| log.recover());
+        }
         let process = Rc::new(Self {
             id,
             owner: world.new_owner(),
             world: Rc::clone(world),
             disk: Rc::clone(disk),
+            seen_at_start: disk.borrow().seen.0,
             ended_clean: Cell::new(clean),
             epoch: Cell::new(None),
             image: RefCell::default(),
@@ -82,16 +96,23 @@ impl Process {
             changes: RefCell::default(),
             asked: Signal::default(),
             stopping: Cell::new(false),
+            slow_until: Cell::new(0),
         });
         note!(world, "broker {id} starts {}", if clean { "after an orderly end" } else { "uncleanly" });
         let executor = &world.executor;
         executor.spawn(process.owner, membership::run(Rc::clone(&process)));
         executor.spawn(process.owner, replicas::sync(Rc::clone(&process)));
         executor.spawn(process.owner, isr::run(Rc::clone(&process)));
+        executor.spawn(process.owner, failures::run(Rc::clone(&process)));
         for leader in world.broker_ids().filter(|leader| *leader != id) {
-            executor.spawn(process.owner, fetcher::run(Rc::clone(&process), leader));
+            process.follow_broker(leader);
         }
         process
+    }
+
+    /// Follows what that broker leads.
+    pub(super) fn follow_broker(self: &Rc<Self>, leader: i32) {
+        self.world.executor.spawn(self.owner, fetcher::run(Rc::clone(self), leader));
     }
 
     pub(super) fn image(&self) -> Image {
@@ -135,10 +156,13 @@ impl Process {
         self.moved.raise();
         self.world.executor.sleep(self.world.setup.sync_takes_ms(&self.world.random)).await;
         {
-            let mut disk = self.disk.borrow_mut();
-            disk.logs.values_mut().for_each(|log| log.recover());
-            // Only if what this life began with has been registered: else the next would hide that it began uncleanly.
-            disk.clean = self.ended_clean.get() || planted(Bug::FalseCleanMarker);
+            let disk = &mut *self.disk.borrow_mut();
+            let failed = disk.offline();
+            disk.logs.iter_mut().filter(|(key, _)| !failed.contains(key)).for_each(|(_, log)| log.recover());
+            // Only if what this life began with has been registered: else the next would hide that it began uncleanly. And only if
+            // all disks have it.
+            let is_known = self.ended_clean.get() || planted(Bug::FalseCleanMarker);
+            disk.clean = is_known && disk.failed.is_none();
         }
         let session = self.session.borrow().clone();
         if let Some(session) = session {
@@ -155,6 +179,13 @@ impl Process {
         self.world.executor.now()
     }
 
+    /// Until its disks are as fast as ever.
+    async fn disks(&self) {
+        while self.slow_until.get() > self.now() {
+            self.sleep(SLOW_LOOK_MS).await;
+        }
+    }
+
     async fn sleep(&self, ms: i64) {
         self.world.executor.sleep(ms).await;
     }
@@ -163,8 +194,9 @@ impl Process {
     fn change(self: &Rc<Self>, connection: &Rc<Connection>, call: u64, asked: Asked) {
         let (process, connection) = (Rc::clone(self), Rc::clone(connection));
         let random = &self.world.random;
-        let lost =
-            random.chance(self.world.setup.changes_lost).then(|| (random.chance(500), random.between(0..=1_500)));
+        let lost = random
+            .chance(self.world.setup.changes_lost)
+            .then(|| (random.chance(500), self.world.setup.change_is_late_ms(random)));
         self.world.executor.spawn(self.owner, async move {
             if let Some((is_done, late)) = lost {
                 connection.reset(&process.world);
@@ -173,6 +205,17 @@ impl Process {
                     controller::submit_here(&process, asked).await;
                 }
                 return;
+            }
+            // An ISR that is asked for again and again (KAFKA-12686): a copy comes long after the first.
+            if matches!(asked, Asked::AlterPartition(_))
+                && process.world.random.chance(process.world.setup.changes_lost)
+            {
+                let (there, again) = (Rc::clone(&process), asked.clone());
+                let late = process.world.setup.change_is_late_ms(&process.world.random);
+                process.world.executor.spawn(process.owner, async move {
+                    there.sleep(late).await;
+                    controller::submit_here(&there, again).await;
+                });
             }
             let answered = controller::submit_here(&process, asked).await;
             connection.reply(&process.world, call, Reply::Changed(answered));

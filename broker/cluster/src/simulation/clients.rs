@@ -52,6 +52,10 @@ impl Producer {
         self.unanswered.borrow().is_empty()
     }
 
+    pub(super) fn key(&self) -> Option<Key> {
+        self.key.get()
+    }
+
     async fn run(self: Rc<Self>) {
         loop {
             self.begin_again_if_made_again();
@@ -81,7 +85,11 @@ impl Producer {
     fn fill(&self) {
         let Some(key) = self.key.get() else { return };
         let mut unanswered = self.unanswered.borrow_mut();
-        let more = if self.world.is_healed() { 0 } else { 1 + self.world.random.below(self.world.setup.in_flight) };
+        // Once all is healed, what is under way is brought to its end; who begins then sends one batch.
+        let more = match self.world.is_healed() {
+            true => usize::from(self.next.get() == 0),
+            false => 1 + self.world.random.below(self.world.setup.in_flight),
+        };
         while unanswered.len() < more {
             let sequence = self.next.replace(self.next.get() + 1);
             let (producer, value) = (self.id.get(), self.world.new_number());

@@ -1,6 +1,9 @@
 //! What a broker's machine keeps: logs of batches with leader epochs, of which some is synced and the rest only written. A killed
 //! process loses nothing of it. A loss of power leaves what was synced and some prefix of what was done since, the last batch
 //! perhaps torn, which recovery then cuts off; a truncation that was not synced may be undone with it.
+//!
+//! Logs are in two directories, on a disk each. One that fails has failed for as long as the process lives: its logs are offline,
+//! and what is left of them shows when a later process finds the disk mended, or another one in its place.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -28,15 +31,42 @@ pub(super) struct Batch {
 pub(super) struct Disk {
     pub(super) uuid: Uuid,
     pub(super) logs: BTreeMap<Key, Log>,
+    /// How many were ever made.
+    pub(super) logs_made: u64,
     /// The last life ended in order.
     pub(super) clean: bool,
     /// How far into the metadata log this broker has been.
     pub(super) seen: (u64, Hash),
+    /// A directory that can't be read or written.
+    pub(super) failed: Option<Failed>,
 }
+
+/// A directory whose disk failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failed {
+    pub(super) directory: usize,
+    /// What the next process finds, if somebody has been there.
+    pub(super) repair: Option<Repair>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// As after a loss of power.
+    Mended,
+    /// Another disk, with nothing on it.
+    Replaced,
+}
+
+/// Log directories of a broker.
+pub(super) const DIRECTORIES: usize = 2;
 
 /// One replica's log.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Log {
+    /// Where it is.
+    directory: usize,
+    /// Tells it from one that was there before.
+    made: u64,
     written: Content,
     synced: Content,
     /// Done since, oldest first; the first has the number `synced_changes`.
@@ -64,8 +94,34 @@ enum Op {
 /// How far a sync that has begun will reach.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Syncing {
+    made: u64,
     changes: u64,
     end: i64,
+}
+
+impl Disk {
+    /// A replica's log, made where there is room if there is none: on a disk that works.
+    pub(super) fn log_of(&mut self, key: Key) -> &mut Log {
+        let usual = (usize::from(key.0.0[0]) + key.1.unsigned_abs() as usize) % DIRECTORIES;
+        let directory = match self.failed {
+            Some(failed) if failed.directory == usual => (usual + 1) % DIRECTORIES,
+            _ => usual,
+        };
+        self.logs.entry(key).or_insert_with(|| {
+            self.logs_made += 1;
+            Log { directory, made: self.logs_made, ..Log::default() }
+        })
+    }
+
+    /// Whether its log is on a disk that failed.
+    pub(super) fn is_offline(&self, key: &Key) -> bool {
+        self.failed.is_some_and(|failed| self.logs.get(key).is_some_and(|log| log.directory == failed.directory))
+    }
+
+    /// What is on the disk that failed.
+    pub(super) fn offline(&self) -> Vec<Key> {
+        self.logs.keys().filter(|key| self.is_offline(key)).copied().collect()
+    }
 }
 
 impl Log {
@@ -131,10 +187,14 @@ impl Log {
     }
 
     pub(super) fn sync_begin(&self) -> Syncing {
-        Syncing { changes: self.synced_changes + self.unsynced.len() as u64, end: self.end() }
+        Syncing { made: self.made, changes: self.synced_changes + self.unsynced.len() as u64, end: self.end() }
     }
 
     pub(super) fn sync_end(&mut self, syncing: Syncing) {
+        // That log is gone, and this one was made since.
+        if syncing.made != self.made {
+            return;
+        }
         while self.synced_changes < syncing.changes {
             let op = self.unsynced.pop_front().expect("counted when the sync began");
             self.synced.apply(op);
@@ -157,6 +217,8 @@ impl Log {
         let lost = content != self.written;
         let noted = self.high_watermark_noted.min(content.end());
         *self = Self {
+            directory: self.directory,
+            made: self.made,
             written: content.clone(),
             durable: content.end(),
             synced: content,
@@ -263,6 +325,26 @@ mod tests {
         assert_eq!(log.window(0).len(), WINDOW);
         log.start_at(20);
         assert_eq!((log.start(), log.end(), log.latest_epoch()), (20, 20, None));
+    }
+
+    #[test]
+    fn what_is_new_is_made_on_a_disk_that_works() {
+        let key = |index| (Uuid([0; 16]), index);
+        let mut disk = Disk {
+            uuid: Uuid([0; 16]),
+            logs: BTreeMap::new(),
+            logs_made: 0,
+            clean: true,
+            seen: Default::default(),
+            failed: None,
+        };
+        (0..2).for_each(|index| disk.log_of(key(index)).append(batch(0, 1)));
+        assert_eq!(disk.offline(), []);
+        disk.failed = Some(Failed { directory: 1, repair: None });
+        (2..4).for_each(|index| disk.log_of(key(index)).append(batch(0, 1)));
+        assert_eq!(disk.offline(), [key(1)]);
+        disk.logs.get_mut(&key(1)).unwrap().lose_power(&Random::new(1));
+        assert!(disk.is_offline(&key(1)), "it stays where it is");
     }
 
     fn log(batches: i64) -> Log {

@@ -6,33 +6,46 @@ use std::rc::Rc;
 use sluice_protocol::Uuid;
 
 use super::clients::Producer;
-use super::disk::Key;
+use super::disk::{DIRECTORIES, Key, Repair};
 use super::executor::WORLD;
+use super::happened::Happened;
 use super::messages::{Answered, Asked, Reply, Request};
 use super::network::{Connection, Node};
 use super::oracle::registration;
 use super::world::World;
 use super::zookeeper::SERVERS;
 use crate::Image;
-use crate::decide::{AlterReassignments, CreateTopics, DeleteTopics, NewTopic, Placement, Recover, TopicRef};
+use crate::decide::{
+    AlterReassignments, CreateTopics, DeleteTopics, Drain, ElectLeaders, ElectionKind, NewTopic, Placement, Recover,
+    TopicRef, Undrain,
+};
+use crate::metadata::Topic;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// A process dies; another begins at once, or later.
     Kill,
     Bounce,
+    /// Another begins, and is asked to end almost before it has.
+    EndAtStart,
     /// A machine loses its power, and what was not synced.
     PowerLoss,
     /// All of them.
     PowerLossOfAll,
     /// A machine comes back with an empty disk.
     Wipe,
+    /// One of its disks fails, and the broker lives on; later it is mended, or another one is in its place.
+    DiskFails,
+    /// Its disks hardly answer for a while, and it is otherwise well: what it follows falls behind.
+    SlowDisk,
     /// A process is stopped and goes on later.
     Freeze,
     /// The controller is.
     FreezeController,
     KillController,
     KillLeader,
+    /// A leader dies, and whoever leads then dies soon after.
+    FailOverTwice,
     CutOneWay,
     Isolate,
     CutFromZookeeper,
@@ -42,20 +55,31 @@ pub(super) enum Kind {
     ShutDown,
     Reassign,
     RemakeTopic,
+    /// A topic is removed and made again while a broker is away that has a replica of it.
+    RemakeTopicOfOneAway,
     Retention,
+    /// Operators at work.
+    AddBroker,
+    Drain,
+    Undrain,
+    ElectPreferred,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::Kill,
         Self::Bounce,
+        Self::EndAtStart,
         Self::PowerLoss,
         Self::PowerLossOfAll,
         Self::Wipe,
+        Self::DiskFails,
+        Self::SlowDisk,
         Self::Freeze,
         Self::FreezeController,
         Self::KillController,
         Self::KillLeader,
+        Self::FailOverTwice,
         Self::CutOneWay,
         Self::Isolate,
         Self::CutFromZookeeper,
@@ -65,7 +89,12 @@ impl Kind {
         Self::ShutDown,
         Self::Reassign,
         Self::RemakeTopic,
+        Self::RemakeTopicOfOneAway,
         Self::Retention,
+        Self::AddBroker,
+        Self::Drain,
+        Self::Undrain,
+        Self::ElectPreferred,
     ];
 }
 
@@ -80,6 +109,7 @@ pub(super) async fn nemesis(world: Rc<World>) {
         let kind = *world.random.pick(&world.setup.faults).expect("every run has some");
         if strike(&world, kind) {
             world.count_fault();
+            world.tally.count(Happened::Struck(kind));
         }
     }
 }
@@ -92,11 +122,15 @@ fn strike(world: &Rc<World>, kind: Kind) -> bool {
     match kind {
         Kind::Kill => kill(world, broker, down),
         Kind::Bounce => kill(world, broker, world.random.between(1..=60)),
+        Kind::EndAtStart => end_at_start(world, broker, down),
         Kind::KillController => world.controller().is_some_and(|controller| kill(world, controller, down)),
         Kind::KillLeader => a_leader(world).is_some_and(|leader| kill(world, leader, down)),
+        Kind::FailOverTwice => fail_over_twice(world),
         Kind::PowerLoss => world.may_lose_power(broker) && power_loss(world, &[broker], down),
         Kind::PowerLossOfAll => world.may_all_lose_power() && power_loss(world, &running, down),
         Kind::Wipe => world.may_wipe(broker) && wipe(world, broker, down),
+        Kind::DiskFails => disk_fails(world, broker, down),
+        Kind::SlowDisk => slow_disk(world, broker, down),
         Kind::Freeze => freeze(world, broker, down),
         Kind::FreezeController => world.controller().is_some_and(|controller| freeze(world, controller, down)),
         Kind::CutOneWay => cut(world, down, |world, broker, other| vec![(broker, other), (broker, zookeeper(world))]),
@@ -111,8 +145,18 @@ fn strike(world: &Rc<World>, kind: Kind) -> bool {
         Kind::ZookeeperGone => stop_servers(world, SERVERS, down),
         Kind::ShutDown => shut_down(world, broker, down),
         Kind::Reassign => ask(world, reassign),
-        Kind::RemakeTopic => remake(world),
+        Kind::RemakeTopic => remake(world, |_| true),
+        Kind::RemakeTopicOfOneAway => remake(world, |topic| holds(topic, broker)) && kill(world, broker, down),
         Kind::Retention => world.retain(broker),
+        Kind::AddBroker => world.add_broker(),
+        Kind::Drain => ask(world, |_, _| Some(Asked::Drain(Drain { id: broker }))),
+        Kind::Undrain => ask(world, |world, image| {
+            let draining: Vec<i32> = draining(image).collect();
+            world.random.pick(&draining).map(|id| Asked::Undrain(Undrain { id: *id }))
+        }),
+        Kind::ElectPreferred => {
+            ask(world, |_, _| Some(Asked::Elect(ElectLeaders { kind: ElectionKind::Preferred, partitions: None })))
+        }
     }
 }
 
@@ -137,6 +181,70 @@ fn wipe(world: &Rc<World>, broker: i32, down: i64) -> bool {
     world.kill(broker);
     world.wipe(broker);
     later(world, down, move |world| world.start(broker));
+    true
+}
+
+fn fail_over_twice(world: &Rc<World>) -> bool {
+    let image = world.oracle.image();
+    let Some(key) = a_partition(world, &image) else { return false };
+    let kill_leader = move |world: &Rc<World>| {
+        let leader = registration(&world.oracle.image(), key).map(|it| it.leader);
+        let leader = leader.filter(|leader| world.process(*leader).is_some());
+        leader.is_some_and(|leader| kill(world, leader, world.random.between(1..=900)))
+    };
+    if !kill_leader(world) {
+        return false;
+    }
+    later(world, world.random.between(50..=700), move |world| {
+        kill_leader(world);
+    });
+    true
+}
+
+/// A broker that ends uncleanly, and whose next life ends in order before anybody has heard of it: a supervisor that restarts it,
+/// and an operator who stops it.
+fn end_at_start(world: &Rc<World>, broker: i32, down: i64) -> bool {
+    if world.may_lose_power(broker) {
+        power_loss(world, &[broker], down);
+    } else {
+        kill(world, broker, down);
+    }
+    // The process may be there by then, has perhaps a session, and is seldom registered.
+    let begun = down + world.random.between(1..=300);
+    later(world, begun, move |world| {
+        let down = world.random.between(1..=300);
+        shut_down(world, broker, down);
+    });
+    true
+}
+
+fn disk_fails(world: &Rc<World>, broker: i32, down: i64) -> bool {
+    if !world.fail_disk(broker, world.random.below(DIRECTORIES)) {
+        return false;
+    }
+    // Some begin again on the disk that is still broken.
+    if world.random.chance(400) {
+        later(world, down / 2, move |world| {
+            kill(world, broker, world.random.between(1..=100));
+        });
+    }
+    let repair = if world.random.chance(600) { Repair::Mended } else { Repair::Replaced };
+    later(world, down, move |world| {
+        world.repair_disk(broker, repair);
+        let down = world.random.between(1..=300);
+        if world.random.chance(500) {
+            shut_down(world, broker, down)
+        } else {
+            kill(world, broker, down)
+        };
+    });
+    true
+}
+
+fn slow_disk(world: &Rc<World>, broker: i32, down: i64) -> bool {
+    let Some(process) = world.process(broker) else { return false };
+    note!(world, "FAULT the disks of broker {broker} are slow for {down} ms");
+    process.slow_until.set(world.executor.now() + down);
     true
 }
 
@@ -188,9 +296,18 @@ fn shut_down(world: &Rc<World>, broker: i32, down: i64) -> bool {
     true
 }
 
-fn remake(world: &Rc<World>) -> bool {
+fn holds(topic: &Topic, broker: i32) -> bool {
+    topic.partitions.iter().any(|partition| partition.replicas.contains(&broker))
+}
+
+fn draining(image: &Image) -> impl Iterator<Item = i32> {
+    image.brokers().filter(|broker| broker.draining).map(|broker| broker.id)
+}
+
+fn remake(world: &Rc<World>, which: impl Fn(&Topic) -> bool) -> bool {
     let image = world.oracle.image();
-    let topics: Vec<(String, Uuid)> = image.topics().map(|topic| (topic.name.clone(), topic.id)).collect();
+    let topics = image.topics().filter(|topic| which(topic));
+    let topics: Vec<(String, Uuid)> = topics.map(|topic| (topic.name.clone(), topic.id)).collect();
     let Some((name, id)) = world.random.pick(&topics).cloned() else { return false };
     note!(world, "FAULT topic {name} is made again");
     let there = Rc::clone(world);
@@ -266,7 +383,7 @@ pub(super) async fn recover(world: &Rc<World>, key: Key) {
     let image = world.oracle.image();
     let Some(at) = registration(&image, key) else { return };
     let most = at.replicas.iter().filter_map(|replica| {
-        let process = world.process(*replica)?;
+        let process = world.process(*replica).filter(|_| !world.is_offline(*replica, &key))?;
         let disk = process.disk().borrow();
         let log = disk.logs.get(&key)?;
         Some((log.latest_epoch(), log.end(), *replica))
@@ -276,6 +393,14 @@ pub(super) async fn recover(world: &Rc<World>, key: Key) {
     submit(world, Asked::Recover(Recover { topic: key.0, index: key.1, leader })).await;
 }
 
+/// Where brokers are being emptied that others can't do without, operators think again.
+pub(super) fn undrain_all(world: &Rc<World>) {
+    for id in draining(&world.oracle.image()) {
+        let there = Rc::clone(world);
+        world.executor.spawn(WORLD, async move { submit(&there, Asked::Undrain(Undrain { id })).await });
+    }
+}
+
 /// Everything works again.
 pub(super) fn heal(world: &Rc<World>) {
     note!(world, "HEALED");
@@ -283,6 +408,12 @@ pub(super) fn heal(world: &Rc<World>) {
     (0..SERVERS).for_each(|server| world.zookeeper.start(world, server));
     for broker in world.broker_ids() {
         world.thaw(broker);
+        if let Some(process) = world.process(broker) {
+            process.slow_until.set(0);
+        }
+        if world.repair_disk(broker, Repair::Mended) {
+            world.kill(broker);
+        }
         world.start(broker);
     }
 }

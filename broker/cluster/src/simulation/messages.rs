@@ -4,8 +4,8 @@ use super::disk::{Batch, Key};
 use super::zookeeper::{Ask, Told};
 use crate::PartitionRegistration;
 use crate::decide::{
-    AlterPartition, AlterPartitionError, AlterReassignments, CreateTopics, DeleteTopics, FenceBroker, Recover,
-    ShutDownBroker,
+    AdvanceReassignments, AlterPartition, AlterPartitionError, AlterReassignments, CreateTopics, DeleteTopics, Drain,
+    ElectLeaders, FailReplicas, FenceBroker, Recover, ShutDownBroker, Undrain,
 };
 use crate::partition::{Diverging, FetchRefused};
 
@@ -54,6 +54,11 @@ pub(super) enum Asked {
     DeleteTopics(DeleteTopics),
     Reassign(AlterReassignments),
     Recover(Recover),
+    Advance(AdvanceReassignments),
+    Elect(ElectLeaders),
+    Drain(Drain),
+    Undrain(Undrain),
+    FailReplicas(FailReplicas),
 }
 
 /// What came of it.

@@ -12,6 +12,7 @@ use sluice_protocol::Uuid;
 
 use super::disk::{Batch, Key, Log};
 use super::executor::Owner;
+use super::happened::Happened;
 use super::world::World;
 use super::zookeeper::Effect;
 use crate::PartitionRegistration;
@@ -38,6 +39,10 @@ pub(super) enum Property {
     ImagesEqual,
     OldController,
     WriteTooLarge,
+    /// Something was decided on a metadata log that went back, or somebody halted without that.
+    WentOn,
+    /// A replica's high watermark is where its log has nothing.
+    WatermarkOutsideLog,
     /// An assertion of the code under test.
     Panic,
     /// Who is let into an ISR is a replica that is counted on.
@@ -133,6 +138,10 @@ impl Oracle {
 
     fn on_entry(&self, world: &World, bytes: &[u8]) {
         Counts::add(&self.counts.entries, 1);
+        if world.is_restored() {
+            self.fail(world, Property::WentOn, format_args!("an entry is added to a log that went back"));
+            return;
+        }
         let state = &mut *self.state.borrow_mut();
         let entry = Entry::decode(bytes).expect("an entry, as it was written");
         note!(
@@ -172,23 +181,30 @@ impl Oracle {
                 }
             });
         }
+        let is_counted_on = |key: &Key, id: i32| counted.contains(&id) && !world.is_offline(id, key);
         for topic in state.image.topics() {
             let setup = world.setup.topic(&topic.name);
             state.names.entry(topic.id).or_insert_with(|| topic.name.clone());
             for (index, at) in (0..).zip(&topic.partitions) {
-                let fresh = || PartitionTruth::made(setup.min_insync_replicas, at, &counted);
+                let fresh = || PartitionTruth::made(setup.min_insync_replicas, at, |id| counted.contains(&id));
                 state.partitions.entry((topic.id, index)).or_insert_with(fresh);
             }
         }
         for (key, truth) in &mut state.partitions {
             if let Some(registration) = registration(&state.image, *key) {
-                truth.losses.on_registration(registration, &counted);
+                truth.losses.on_registration(registration, |id| is_counted_on(key, id));
                 if registration.isr.is_empty() && registration.elr.is_empty() && !truth.losses.nobody_may_be_eligible {
                     self.fail(world, Property::NobodyEligible, format_args!("{}: {registration:?}", Name(*key)));
                 }
             }
         }
         self.check_in_sync(world, &before, &state.image);
+        for topic in before.topics().filter(|topic| state.image.topic_by_id(topic.id).is_none()) {
+            let is_away = |id: &i32| world.process(*id).is_none();
+            if topic.partitions.iter().flat_map(|partition| &partition.replicas).any(is_away) {
+                world.tally.count(Happened::DeletedWithBrokerAway);
+            }
+        }
         let image = state.image.clone();
         state.images.insert(image.next_seq(), image);
         self.check_candidates(world, state);
@@ -317,11 +333,11 @@ impl Oracle {
     }
 
     /// A broker's process ended so that it may have lost something of its replicas, or of those of them that `affects` names.
-    pub(super) fn on_unclean(&self, broker: i32, affects: impl Fn(&str) -> bool) {
+    pub(super) fn on_unclean(&self, broker: i32, affects: impl Fn(&Key, &str) -> bool) {
         let state = &mut *self.state.borrow_mut();
         for (key, truth) in &mut state.partitions {
             let Some(registration) = registration(&state.image, *key) else { continue };
-            let affected = state.names.get(&key.0).is_some_and(|name| affects(name));
+            let affected = state.names.get(&key.0).is_some_and(|name| affects(key, name));
             if affected && registration.replicas.contains(&broker) {
                 truth.losses.on_unclean(broker, own_replicas(registration));
             }

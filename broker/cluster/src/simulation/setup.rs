@@ -10,8 +10,10 @@ pub(super) struct Setup {
     pub(super) network: NetworkSetup,
     pub(super) session_timeout_ms: i64,
     pub(super) replica_lag_time_max_ms: i64,
-    /// Changes asked of a controller, of a thousand, that are lost, or whose answer is, or that are carried out late.
+    /// Changes asked of a controller, of a thousand, that are lost, or whose answer is, or that are carried out late, or again; and
+    /// how late at most.
     pub(super) changes_lost: u32,
+    change_late_ms: i64,
     /// High watermarks, of a thousand, that are noted on disk at a sync.
     pub(super) noted: u32,
     /// How long a transaction takes in the ensemble, and how far its servers are behind, at most.
@@ -26,6 +28,12 @@ pub(super) struct Setup {
     /// Changes a controller puts into one entry, and records of one change that may be split.
     pub(super) entry_changes: usize,
     pub(super) entry_records: usize,
+    /// Entries after which a controller writes a snapshot, if it does.
+    pub(super) snapshot_every: Option<u64>,
+    /// How often a controller looks after reassignments and leaders.
+    pub(super) look_after_ms: i64,
+    /// `auto.leader.rebalance.enable`.
+    pub(super) leaders_return: bool,
     pub(super) producers: usize,
     pub(super) in_flight: usize,
     /// Producers of a thousand that ask for `acks=1`.
@@ -36,6 +44,10 @@ pub(super) struct Setup {
     pub(super) fault_every_ms: i64,
     /// More is lost than replication promises to survive: then records may be lost, and all else still holds.
     pub(super) beyond: bool,
+    /// After the faults one broker stays away for a while, and the others go on without it.
+    pub(super) one_stays_away: bool,
+    /// The ensemble comes back from an old copy at last, and all brokers halt.
+    pub(super) goes_back: bool,
     /// When the faults end and all is healed.
     pub(super) heal_at_ms: i64,
 }
@@ -86,7 +98,8 @@ impl Setup {
             },
             session_timeout_ms: random.between(600..=1_500),
             replica_lag_time_max_ms: random.between(300..=1_000),
-            changes_lost: *random.pick(&[0, 50, 200]).expect("not empty"),
+            changes_lost: *random.pick(&[0, 100, 300]).expect("not empty"),
+            change_late_ms: *random.pick(&[500, 1_500, 4_000]).expect("not empty"),
             noted: *random.pick(&[250, 10]).expect("not empty"),
             commit_ms: *random.pick(&[2, 5, 50]).expect("not empty"),
             lag_ms: *random.pick(&[2, 20, 300]).expect("not empty"),
@@ -95,6 +108,9 @@ impl Setup {
             fetch_batches: *random.pick(&[10, 30, 100]).expect("not empty"),
             entry_changes: random.between(1..=4) as usize,
             entry_records: random.between(1..=4) as usize,
+            snapshot_every: *random.pick(&[None, Some(8), Some(30)]).expect("not empty"),
+            look_after_ms: random.between(200..=900),
+            leaders_return: random.chance(500),
             producers: random.between(2..=5) as usize,
             in_flight: random.between(1..=4) as usize,
             acks_one: *random.pick(&[0, 0, 300]).expect("not empty"),
@@ -102,8 +118,14 @@ impl Setup {
             faults,
             fault_every_ms: random.between(250..=1_200),
             beyond: random.chance(60),
+            one_stays_away: random.chance(250),
+            goes_back: random.chance(30),
             heal_at_ms: random.between(9_000..=16_000),
         }
+    }
+
+    pub(super) fn change_is_late_ms(&self, random: &Random) -> i64 {
+        random.between(0..=self.change_late_ms)
     }
 
     pub(super) fn zookeeper_commit_ms(&self, random: &Random) -> i64 {

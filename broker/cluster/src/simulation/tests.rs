@@ -8,6 +8,8 @@ use super::*;
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 2_000;
+/// Events of the smallest run.
+const EVENTS: u64 = 2_000;
 /// Seeds that are run twice.
 const TWICE: u64 = 40;
 /// A planted bug is found within so many seeds.
@@ -46,11 +48,15 @@ fn seeds() {
     let runs = totals.runs.max(1);
     println!("on average {} events, {} faults", totals.events / runs, totals.faults / runs);
     let failures = failures.into_inner().unwrap();
+    let missing: Vec<Happened> = Happened::all().filter(|what| !totals.happened.contains_key(what)).collect();
     for (seed, run) in failures.iter().rev() {
         println!("\n--- seed {seed}, the last lines of its trace:\n{}", run.tail.join("\n"));
         println!("--- seed {seed}: {:?}", run.violation);
     }
     assert!(failures.is_empty(), "seeds {:?} fail; SIM_SEED=n tells one in full", failures.keys());
+    assert!(fewest_events >= EVENTS && fewest_faults >= FAULTS, "{fewest_events} events, {fewest_faults} faults");
+    // Fewer seeds may have nothing of what is rare.
+    assert!(seeds < SEEDS || missing.is_empty(), "{missing:?} never happened in {seeds} seeds");
 }
 
 /// Failing seeds after which no more are looked for.
@@ -101,6 +107,9 @@ impl Totals {
         self.acknowledged += more.acknowledged;
         self.read += more.read;
         self.losses += more.losses;
+        for (what, count) in &more.happened {
+            *self.happened.entry(*what).or_default() += count;
+        }
     }
 }
 

@@ -8,11 +8,13 @@ use std::rc::Rc;
 use sluice_protocol::Uuid;
 
 use super::broker::Process;
-use super::disk::{Disk, Key, Log};
+use super::broker::snapshots::META_SNAP;
+use super::disk::{Disk, Failed, Key, Log, Repair};
 use super::executor::{Executor, Owner};
+use super::happened::{Happened, Tally};
 use super::messages::Request;
 use super::network::{Connection, Host, Network, Node};
-use super::oracle::{CONTROLLER_EPOCH, Oracle, registration};
+use super::oracle::{CONTROLLER_EPOCH, LOG_PREFIX, Oracle, Property, registration};
 use super::random::Random;
 use super::setup::Setup;
 use super::trace::Trace;
@@ -30,7 +32,13 @@ pub(super) struct World {
     machines: RefCell<BTreeMap<i32, Machine>>,
     numbers: Cell<u64>,
     faults: Cell<u64>,
+    pub(super) tally: Tally,
+    /// Brokers there are: operators add some.
+    brokers: Cell<i32>,
     healed: Cell<bool>,
+    /// The ensemble has come back from an old copy.
+    restored: Cell<bool>,
+    halted: RefCell<BTreeSet<i32>>,
     watched: RefCell<BTreeSet<(Owner, i32, i32, i64)>>,
 }
 
@@ -41,6 +49,9 @@ struct Machine {
     process: Option<Rc<Process>>,
 }
 
+/// More brokers would not show more.
+const BROKERS_MAX: i32 = 6;
+
 /// What a process begins its numbers with: below are the ensemble's servers.
 const FIRST_NUMBER: u64 = 100;
 
@@ -49,13 +60,14 @@ impl World {
         let random = Random::new(seed);
         let setup = Setup::draw(&random);
         let head = Head::default().encode();
-        let nodes: [(&str, &[u8]); 7] = [
+        let nodes: [(&str, &[u8]); 8] = [
             (CONTROLLER_EPOCH, b"0"),
             ("/brokers", b""),
             ("/brokers/ids", b""),
             ("/cluster", b""),
             ("/meta", b""),
             ("/meta/log", b""),
+            (META_SNAP, b""),
             ("/meta/head", &head),
         ];
         let world = Self {
@@ -69,12 +81,15 @@ impl World {
             machines: RefCell::default(),
             numbers: Cell::new(FIRST_NUMBER),
             faults: Cell::new(0),
+            tally: Tally::default(),
+            brokers: Cell::new(0),
             healed: Cell::new(false),
+            restored: Cell::new(false),
+            halted: RefCell::default(),
             watched: RefCell::default(),
         };
-        for id in world.broker_ids() {
-            let machine = Machine { powered: true, disk: Rc::new(RefCell::new(world.empty_disk())), process: None };
-            world.machines.borrow_mut().insert(id, machine);
+        for _ in 0..world.setup.brokers {
+            world.add_machine();
         }
         Rc::new(world)
     }
@@ -88,7 +103,30 @@ impl World {
     }
 
     pub(super) fn broker_ids(&self) -> impl Iterator<Item = i32> + use<> {
-        1..=self.setup.brokers
+        1..=self.brokers.get()
+    }
+
+    /// Gives the broker that is to run on it.
+    fn add_machine(&self) -> i32 {
+        let id = self.brokers.get() + 1;
+        let machine = Machine { powered: true, disk: Rc::new(RefCell::new(self.empty_disk())), process: None };
+        self.machines.borrow_mut().insert(id, machine);
+        self.brokers.set(id);
+        id
+    }
+
+    /// One broker more.
+    pub(super) fn add_broker(self: &Rc<Self>) -> bool {
+        if self.brokers.get() >= BROKERS_MAX {
+            return false;
+        }
+        let id = self.add_machine();
+        note!(self, "FAULT broker {id} is added");
+        for process in self.running().into_iter().filter_map(|other| self.process(other)) {
+            process.follow_broker(id);
+        }
+        self.start(id);
+        true
     }
 
     pub(super) fn nodes(&self) -> Vec<Node> {
@@ -150,11 +188,12 @@ impl World {
             let mut machines = self.machines.borrow_mut();
             let Some(machine) = machines.get_mut(&id) else { return };
             machine.powered = true;
-            if machine.process.is_some() {
+            if machine.process.is_some() || self.halted.borrow().contains(&id) {
                 return;
             }
             Rc::clone(&machine.disk)
         };
+        self.find_repaired(id, &disk);
         let process = Process::start(self, id, &disk);
         if let Some(machine) = self.machines.borrow_mut().get_mut(&id) {
             machine.process = Some(process);
@@ -190,7 +229,7 @@ impl World {
 
     /// A broker is taken for one that may have lost what was not synced.
     pub(super) fn on_unclean(&self, id: i32) {
-        self.oracle.on_unclean(id, |topic| self.setup.topic(topic).os);
+        self.oracle.on_unclean(id, |_, topic| self.setup.topic(topic).os);
     }
 
     /// The machine stops, and with it what was not synced is gone.
@@ -221,7 +260,64 @@ impl World {
         for key in held.logs.keys() {
             self.oracle.on_lost(id, *key);
         }
-        self.oracle.on_unclean(id, |_| true);
+        self.oracle.on_unclean(id, |_, _| true);
+    }
+
+    /// A disk fails under a broker that has another one. Gives whether it did.
+    pub(super) fn fail_disk(self: &Rc<Self>, id: i32, directory: usize) -> bool {
+        let Some(process) = self.process(id) else { return false };
+        let offline = {
+            let disk = &mut *process.disk().borrow_mut();
+            if disk.failed.is_some() {
+                return false;
+            }
+            disk.failed = Some(Failed { directory, repair: None });
+            disk.offline()
+        };
+        note!(self, "FAULT disk {directory} of broker {id} fails");
+        self.oracle.on_unclean(id, |key, topic| offline.contains(key) && self.setup.topic(topic).os);
+        process.on_disk_failed();
+        true
+    }
+
+    /// Somebody sees to a disk that failed; the broker finds out when it starts.
+    /// Gives whether there was anything to see to.
+    pub(super) fn repair_disk(&self, id: i32, repair: Repair) -> bool {
+        let machines = self.machines.borrow();
+        let Some(machine) = machines.get(&id) else { return false };
+        let failed = &mut machine.disk.borrow_mut().failed;
+        failed.iter_mut().for_each(|failed| failed.repair = Some(repair));
+        failed.is_some()
+    }
+
+    pub(super) fn is_offline(&self, id: i32, key: &Key) -> bool {
+        self.machines.borrow().get(&id).is_some_and(|machine| machine.disk.borrow().is_offline(key))
+    }
+
+    /// What a process finds that begins on a disk that has been seen to. Of what is not survived, nothing was lost after all.
+    fn find_repaired(&self, id: i32, disk: &RefCell<Disk>) {
+        let Some(Failed { repair: Some(repair), directory }) = disk.borrow().failed else { return };
+        let is_replaced = repair == Repair::Replaced && self.may_wipe(id);
+        note!(self, "disk {directory} of broker {id} is {}", if is_replaced { "another one" } else { "mended" });
+        let offline = disk.borrow().offline();
+        disk.borrow_mut().failed = None;
+        if is_replaced {
+            (disk.borrow_mut().uuid, disk.borrow_mut().clean) = (Uuid(self.random.bytes()), false);
+            self.oracle.on_unclean(id, |_, _| true);
+        }
+        for key in offline {
+            let is_lost = if is_replaced {
+                disk.borrow_mut().logs.remove(&key).is_some()
+            } else {
+                let may_lose = !self.is_os(key) || self.setup.beyond || self.oracle.may_lose(id, |it| it == key);
+                let mut disk = disk.borrow_mut();
+                let log = disk.logs.get_mut(&key).filter(|_| may_lose);
+                log.is_some_and(|log| log.lose_power(&self.random)) && self.is_os(key)
+            };
+            if is_lost {
+                self.oracle.on_lost(id, key);
+            }
+        }
     }
 
     /// Gives whose tasks are no longer polled.
@@ -315,6 +411,37 @@ impl World {
         self.healed.set(true);
     }
 
+    /// A broker has found that the metadata log went back, and ends for good.
+    pub(super) fn on_halt(self: &Rc<Self>, id: i32) {
+        if !self.restored.get() {
+            self.oracle.fail(self, Property::WentOn, format_args!("broker {id} halts, and nothing went back"));
+        }
+        self.tally.count(Happened::Halted);
+        self.halted.borrow_mut().insert(id);
+        self.end(id, true);
+    }
+
+    pub(super) fn has_halted(&self, id: i32) -> bool {
+        self.halted.borrow().contains(&id)
+    }
+
+    pub(super) fn is_restored(&self) -> bool {
+        self.restored.get()
+    }
+
+    /// The ensemble comes back from a copy that lacks something every broker has seen. Gives whether there is such a copy.
+    pub(super) fn restore_old_copy(self: &Rc<Self>) -> bool {
+        let seen = self.machines.borrow().values().map(|machine| machine.disk.borrow().seen.0).min().unwrap_or(0);
+        if seen < 2 {
+            return false;
+        }
+        let lost_from = self.random.between((seen as i64 - 4).max(1)..=seen as i64 - 1);
+        note!(self, "the ensemble is back from a copy that ends before entry {lost_from}");
+        self.restored.set(true);
+        self.zookeeper.restore(self, &format!("{LOG_PREFIX}{lost_from:020}"));
+        true
+    }
+
     /// Lets go of everything: what is here holds what holds this.
     pub(super) fn clear(&self) {
         self.executor.clear();
@@ -325,6 +452,13 @@ impl World {
     }
 
     fn empty_disk(&self) -> Disk {
-        Disk { uuid: Uuid(self.random.bytes()), logs: BTreeMap::new(), clean: true, seen: (0, Hash::default()) }
+        Disk {
+            uuid: Uuid(self.random.bytes()),
+            logs: BTreeMap::new(),
+            logs_made: 0,
+            clean: true,
+            seen: (0, Hash::default()),
+            failed: None,
+        }
     }
 }

@@ -58,6 +58,10 @@ struct State {
     /// What is true: all transactions applied.
     truth: Tree,
     transactions: Vec<Rc<Vec<Effect>>>,
+    /// As the ensemble began.
+    founded: Tree,
+    /// Transactions that an old copy did not have: their numbers are not given again, since a new leader begins a new epoch.
+    lost: usize,
     servers: Vec<Server>,
     /// When each was last heard of.
     sessions: BTreeMap<i64, i64>,
@@ -91,7 +95,7 @@ impl Zookeeper {
         }
         let up = |owner| Server { owner: Some(owner), tree: truth.clone(), ..Server::default() };
         let servers = owners.map(up).into();
-        let state = State { truth, servers, ..State::default() };
+        let state = State { founded: truth.clone(), truth, servers, ..State::default() };
         Self { state: RefCell::new(state), sessions_made: Cell::new(0) }
     }
 
@@ -127,6 +131,25 @@ impl Zookeeper {
             }
         }
         gone.into_iter().for_each(|owner| world.network.on_death(world, owner, true));
+    }
+
+    /// The ensemble is back from an old copy, which has nothing from the transaction on that made that node.
+    pub(super) fn restore(&self, world: &Rc<World>, path: &str) {
+        (0..SERVERS).for_each(|server| self.stop(world, server));
+        {
+            let mut state = self.state.borrow_mut();
+            let State { truth, transactions, servers, founded, lost, .. } = &mut *state;
+            let makes = |transaction: &Rc<Vec<Effect>>| transaction.iter().any(|effect| effect.path() == path);
+            let kept = transactions.iter().position(makes).unwrap_or(transactions.len());
+            *lost += transactions.len() - kept;
+            transactions.truncate(kept);
+            *truth = founded.clone();
+            transactions.iter().flat_map(|it| it.iter()).for_each(|effect| truth.apply(effect));
+            for server in servers {
+                (server.tree, server.applied) = (truth.clone(), kept);
+            }
+        }
+        (0..SERVERS).for_each(|server| self.start(world, server));
     }
 
     /// A server is back. If none was, sessions are given their full time again, as a new leader does.
@@ -245,13 +268,14 @@ impl Zookeeper {
             Ask::Multi(changes) => {
                 let bytes: usize = changes.iter().map(Change::bytes).sum();
                 world.oracle.on_write(world, bytes);
-                let created = self.state.borrow().transactions.len() as i64 + 1;
+                let created = self.state.borrow().next_number();
                 let decided = self.state.borrow().truth.decide(&changes, session, created);
                 match decided {
                     Err((index, refusal)) => Told::Refused(index, refusal),
                     Ok(effects) => {
                         self.commit(world, effects);
-                        self.catch_up(world, server, created as usize);
+                        let all = self.state.borrow().transactions.len();
+                        self.catch_up(world, server, all);
                         Told::Done
                     }
                 }
@@ -294,10 +318,12 @@ impl Zookeeper {
         let mut fired = Vec::new();
         {
             let mut state = self.state.borrow_mut();
-            let State { transactions, servers, .. } = &mut *state;
+            let State { transactions, servers, lost, .. } = &mut *state;
+            // What was still to be passed on may be lost meanwhile.
+            let until = until.min(transactions.len());
             let server = &mut servers[server];
             while server.applied < until {
-                let created = server.applied as i64 + 1;
+                let created = (*lost + server.applied) as i64 + 1;
                 for effect in transactions[server.applied].iter() {
                     let parent = effect.path().rsplit_once('/').map_or("", |(parent, _)| parent);
                     let children_change = match effect {
@@ -320,6 +346,12 @@ impl Zookeeper {
         for watch in fired {
             watch.connection.fire(world, watch.number);
         }
+    }
+}
+
+impl State {
+    fn next_number(&self) -> i64 {
+        (self.lost + self.transactions.len()) as i64 + 1
     }
 }
 

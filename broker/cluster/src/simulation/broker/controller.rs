@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::super::happened::Happened;
 use super::super::messages::{Answered, Asked};
 use super::super::oracle::CONTROLLER_EPOCH;
 use super::super::sync::{First, Sender, oneshot, race};
@@ -11,9 +12,12 @@ use super::super::zookeeper::Change as Write;
 use super::super::zookeeper::session::{Session, Standing, Unavailable, WriteError};
 use super::membership::{BROKER_IDS, META_HEAD, Presence, catch_up, entry};
 use super::seat::{Seat, gone};
-use super::{Pending, Process};
+use super::{Pending, Process, snapshots};
 use crate::Image;
-use crate::decide::{Change, ConfigRules, FenceAbsent, FenceBroker, Given, RegisterBroker, TakeSeat};
+use crate::decide::{
+    AdvanceReassignments, Change, ConfigRules, ElectLeaders, ElectionKind, FenceAbsent, FenceBroker, Given,
+    RegisterBroker, TakeSeat, leaders_to_return,
+};
 use crate::metadata::batch::{Entry, Head};
 use crate::metadata::{FeatureLevels, MetadataRecord};
 use crate::planted::{Bug, planted};
@@ -25,6 +29,9 @@ pub(in super::super) const CLUSTER_ID: &str = "simulated";
 const APPEND_TRIES: usize = 4;
 /// A change waits for its entry so long at most; then whoever asked no longer knows.
 const ANSWER_MS: i64 = 1_500;
+
+/// `leader.imbalance.per.broker.percentage`.
+const IMBALANCE_PERCENTAGE: u32 = 10;
 
 /// Why a reign is over.
 struct Over;
@@ -69,10 +76,29 @@ pub(super) async fn reign(process: &Rc<Process>, session: &Session, seat: Seat) 
         return;
     }
     process.reigns.set(true);
-    let _: First<_, _> = race(session.doubtful(), reign.go_on()).await;
+    let _: First<_, _> = race(session.doubtful(), race(look_after(process), reign.go_on())).await;
     process.reigns.set(false);
     // Whoever waits is not answered any more: what was asked may be in the log.
     process.changes.borrow_mut().clear();
+}
+
+/// What a controller does unasked, from time to time: reassignments go on, leaders return to the first replicas.
+async fn look_after(process: &Rc<Process>) {
+    let world = &process.world;
+    loop {
+        process.sleep(world.setup.look_after_ms).await;
+        let image = process.image();
+        if AdvanceReassignments::is_needed(&image) {
+            world.tally.count(Happened::ReassignmentsAdvanced);
+            submit_here(process, Asked::Advance(AdvanceReassignments::default())).await;
+        }
+        let returning = leaders_to_return(&image, IMBALANCE_PERCENTAGE);
+        if world.setup.leaders_return && !returning.is_empty() {
+            world.tally.count(Happened::LeadersReturned);
+            let elect = ElectLeaders { kind: ElectionKind::Preferred, partitions: Some(returning) };
+            submit_here(process, Asked::Elect(elect)).await;
+        }
+    }
 }
 
 impl Reign<'_> {
@@ -211,7 +237,31 @@ impl Reign<'_> {
         self.head = head;
         self.head_version += 1;
         self.process.replay(seq, &bytes);
-        Ok(())
+        self.keep_snapshots().await
+    }
+
+    /// Now that the log has grown.
+    async fn keep_snapshots(&mut self) -> Result<(), Over> {
+        let (image, before) = (self.process.image(), self.head.snapshot);
+        let grown = image.next_seq() - before.map_or(0, |at| at.next_seq);
+        if self.process.world.setup.snapshot_every.is_none_or(|every| grown < every) {
+            return Ok(());
+        }
+        let parts = 1 + self.process.world.random.below(3);
+        let at = snapshots::write(self.session, self.seat, &image, parts).await.map_err(|_| Over)?;
+        let head = Head { snapshot: Some(at), ..self.head };
+        let names = vec![
+            Write::Check { path: CONTROLLER_EPOCH.to_owned(), version: self.seat.epoch_version },
+            Write::Set { path: META_HEAD.to_owned(), data: head.encode(), version: self.head_version },
+        ];
+        self.session.multi(names).await.map_err(|_| Over)?;
+        (self.head, self.head_version) = (head, self.head_version + 1);
+        note!(self.process.world, "the head names the snapshot before entry {}", at.next_seq);
+        self.process.world.tally.count(Happened::SnapshotNamed);
+        match before {
+            Some(before) => snapshots::tidy(self.session, self.seat, before.next_seq).await.map_err(|Unavailable| Over),
+            None => Ok(()),
+        }
     }
 
     async fn write(&self, seq: u64, bytes: &[u8], head: Head) -> Result<(), Over> {
@@ -258,6 +308,11 @@ fn decide(process: &Process, image: &Image, asked: &Asked) -> (Vec<MetadataRecor
         Asked::DeleteTopics(change) => decided(process, image, change, |_| Answered::Done),
         Asked::Reassign(change) => decided(process, image, change, |_| Answered::Done),
         Asked::Recover(change) => decided(process, image, change, |_| Answered::Done),
+        Asked::Advance(change) => decided(process, image, change, |_| Answered::Done),
+        Asked::Elect(change) => decided(process, image, change, |_| Answered::Done),
+        Asked::Drain(change) => decided(process, image, change, |_| Answered::Done),
+        Asked::Undrain(change) => decided(process, image, change, |_| Answered::Done),
+        Asked::FailReplicas(change) => decided(process, image, change, |_| Answered::Done),
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::super::disk::{Key, Log};
 use super::super::messages::{FetchPartition, Fetched, ReplicaFetch, Reply, Request};
 use super::super::network::{Connection, Node as Address};
-use super::super::oracle::Name;
+use super::super::oracle::{Name, Property};
 use super::super::sync::{First, race};
 use super::Process;
 use super::replicas::{Role, log_end};
@@ -23,6 +23,7 @@ const PAUSE_MS: i64 = 30;
 pub(super) async fn run(process: Rc<Process>, leader: i32) {
     let mut connection: Option<Rc<Connection>> = None;
     loop {
+        process.disks().await;
         let seen = process.moved.seen();
         let partitions = process.fetches_of(leader);
         if partitions.is_empty() {
@@ -207,6 +208,11 @@ impl Process {
             let Some(replica) = replicas.get_mut(&key) else { return };
             let (Role::Following(follower), Some(log)) = (&mut replica.role, disk.logs.get(&key)) else { return };
             follower.on_log(log_end(log, replica.os));
+            let high_watermark = follower.high_watermark();
+            if !(log.start()..=log.end()).contains(&high_watermark) {
+                let what = format_args!("{} on broker {}: {high_watermark}", Name(key), self.id);
+                self.world.oracle.fail(&self.world, Property::WatermarkOutsideLog, what);
+            }
             follower.raise_log_start_to()
         };
         if let Some(offset) = raise {

@@ -19,7 +19,7 @@ const DEADLINE_MS: i64 = 700;
 const HAND_OVERS: usize = 8;
 
 /// Asks the controller, wherever it is as far as is known here.
-async fn submit(process: &Rc<Process>, asked: Asked) -> Answered {
+pub(super) async fn submit(process: &Rc<Process>, asked: Asked) -> Answered {
     let controller = process.image.borrow().controller_id();
     match controller {
         None => Answered::NotController,

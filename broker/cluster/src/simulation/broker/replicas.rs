@@ -36,12 +36,21 @@ pub(super) async fn sync(process: Rc<Process>) {
             disk.logs.iter().filter(|(key, _)| late || !is_os(key)).map(|(key, log)| (*key, log.sync_begin())).collect()
         };
         process.sleep(setup.sync_takes_ms(random)).await;
+        process.disks().await;
         for (key, syncing) in begun {
             let end = {
-                let mut disk = process.disk.borrow_mut();
-                let Some(log) = disk.logs.get_mut(&key) else { continue };
-                log.sync_end(syncing);
-                log.durable()
+                let disk = &mut *process.disk.borrow_mut();
+                let failed = disk.is_offline(&key);
+                match disk.logs.get_mut(&key) {
+                    // Nothing of it counts, and it is never tried again.
+                    Some(_) if failed && !planted(Bug::FailedSyncCounts) => continue,
+                    Some(log) if failed => log.end(),
+                    Some(log) => {
+                        log.sync_end(syncing);
+                        log.durable()
+                    }
+                    None => continue,
+                }
             };
             if !is_os(&key) {
                 process.on_synced(key, end);
@@ -74,13 +83,20 @@ impl Process {
                     self.take_role(key, topic, registration);
                 } else if self.replicas.borrow_mut().remove(&key).is_some() {
                     note!(self.world, "broker {} drops {}", self.id, Name(key));
-                    self.disk.borrow_mut().logs.remove(&key);
+                    let disk = &mut *self.disk.borrow_mut();
+                    if !disk.is_offline(&key) {
+                        disk.logs.remove(&key);
+                    }
                 }
             }
         }
         let is_known = |key: &Key| image.topic_by_id(key.0).is_some();
         self.replicas.borrow_mut().retain(|key, _| is_known(key));
-        self.disk.borrow_mut().logs.retain(|key, _| is_known(key));
+        {
+            let disk = &mut *self.disk.borrow_mut();
+            let failed = disk.offline();
+            disk.logs.retain(|key, _| is_known(key) || failed.contains(key));
+        }
         self.moved.raise();
     }
 
@@ -98,9 +114,16 @@ impl Process {
 
     fn take_role(self: &Rc<Self>, key: Key, topic: &Topic, registration: &PartitionRegistration) {
         let os = self.world.setup.topic(&topic.name).os || planted(Bug::DurableIgnored);
+        if self.is_offline(&key) {
+            if !planted(Bug::MadeAgainElsewhere) {
+                self.replicas.borrow_mut().insert(key, Replica { role: Role::Waiting, os });
+                return;
+            }
+            self.disk.borrow_mut().logs.remove(&key);
+        }
         let (log, noted) = {
             let mut disk = self.disk.borrow_mut();
-            let log = disk.logs.entry(key).or_default();
+            let log = disk.log_of(key);
             (log_end(log, os), log.high_watermark_noted)
         };
         let (mut committed, mut begun) = (None, false);
@@ -150,7 +173,7 @@ impl Process {
     fn follow(&self, key: Key, registration: &PartitionRegistration, mut log: LogEnd, known: i64) -> Follower {
         if planted(Bug::HighWatermarkTruncation) {
             let mut disk = self.disk.borrow_mut();
-            let held = disk.logs.entry(key).or_default();
+            let held = disk.log_of(key);
             held.truncate_to(known.max(held.start()));
             log = log_end(held, log.durable == log.log_end);
         }
@@ -219,7 +242,7 @@ impl Process {
     pub(super) fn store(&self, key: Key, batch: Batch) {
         let before = {
             let mut disk = self.disk.borrow_mut();
-            let log = disk.logs.entry(key).or_default();
+            let log = disk.log_of(key);
             let before = log.last().copied();
             log.append(batch);
             before
@@ -234,7 +257,7 @@ impl Process {
         for (key, replica) in self.replicas.borrow_mut().iter_mut() {
             let Role::Leading(leader) = &mut replica.role else { continue };
             let mut disk = self.disk.borrow_mut();
-            let log = disk.logs.entry(*key).or_default();
+            let log = disk.log_of(*key);
             let committed = log.batches().iter().filter(|batch| batch.end <= leader.high_watermark()).count();
             if committed > 1 {
                 log.raise_start(log.batches()[committed / 2].base);

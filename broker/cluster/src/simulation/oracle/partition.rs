@@ -37,9 +37,9 @@ pub(super) struct Losses {
 
 impl PartitionTruth {
     /// A partition is made. A replica whose broker has ended meanwhile comes back as one that may have lost something.
-    pub(super) fn made(min_insync_replicas: usize, at: &PartitionRegistration, running: &BTreeSet<i32>) -> Self {
+    pub(super) fn made(min_insync_replicas: usize, at: &PartitionRegistration, runs: impl Fn(i32) -> bool) -> Self {
         let mut losses = Losses { min_insync_replicas, ..Losses::default() };
-        for gone in at.replicas.iter().filter(|replica| !running.contains(replica)) {
+        for gone in at.replicas.iter().filter(|replica| !runs(**replica)) {
             losses.on_unclean(*gone, at.replicas.len());
         }
         Self {
@@ -161,8 +161,8 @@ impl PartitionTruth {
 
 impl Losses {
     /// Who is in sync in the life that is running holds everything again.
-    pub(super) fn on_registration(&mut self, registration: &PartitionRegistration, running: &BTreeSet<i32>) {
-        let is_whole = |id: &i32| registration.isr.contains(id) && running.contains(id);
+    pub(super) fn on_registration(&mut self, registration: &PartitionRegistration, runs: impl Fn(i32) -> bool) {
+        let is_whole = |id: &i32| registration.isr.contains(id) && runs(*id);
         self.lossy.retain(|id| !is_whole(id));
         self.unclean.retain(|id| !is_whole(id));
         self.nobody_may_be_eligible &= !self.unclean.is_empty();
