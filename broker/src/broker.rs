@@ -252,7 +252,10 @@ impl Broker {
             partitions: Arc::clone(&partitions),
             peers: peers.clone(),
         });
-        let answers: Arc<dyn Handler> = Arc::new(InterBroker::new(metadata.clone(), Arc::clone(&partitions), store));
+        let answers: Arc<dyn Handler> = {
+            let (partitions, bindings) = (Arc::clone(&partitions), Arc::clone(&plugins));
+            Arc::new(InterBroker::new(metadata.clone(), partitions, store, bindings))
+        };
         // Before it registers: whoever is counted on must be able to lead and to follow.
         match &inter_broker {
             Some(_) => peers.introduce().await.map_err(|error| BrokerError::NotWelcome { why: error.to_string() })?,

@@ -1,5 +1,5 @@
-//! What this broker does for the others: it makes their changes while it is the controller, lets its followers fetch, and keeps
-//! plugins' binaries.
+//! What this broker does for the others: it makes their changes while it is the controller, lets its followers fetch, keeps
+//! plugins' binaries, and says how much of the metadata is in force here.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use sluice_protocol::records::Part;
 
 use crate::coordination::{ChangeFailed, Metadata};
 use crate::partition::{Manager, ReplicaSessions};
-use crate::plugins::{Store, StoreError};
+use crate::plugins::{Registry, Store, StoreError};
 use crate::replica_states;
 use crate::rpc::{Caller, Handler, PartitionId, PluginFailed, ReplicaFetch, ReplicaFetched, ReplicaState};
 
@@ -17,12 +17,18 @@ pub(crate) struct InterBroker {
     metadata: Metadata,
     partitions: Arc<Manager>,
     followers: ReplicaSessions,
-    plugins: Arc<Store>,
+    binaries: Arc<Store>,
+    bindings: Arc<Registry>,
 }
 
 impl InterBroker {
-    pub(crate) fn new(metadata: Metadata, partitions: Arc<Manager>, plugins: Arc<Store>) -> Self {
-        Self { metadata, followers: ReplicaSessions::new(Arc::clone(&partitions)), partitions, plugins }
+    pub(crate) fn new(
+        metadata: Metadata,
+        partitions: Arc<Manager>,
+        binaries: Arc<Store>,
+        bindings: Arc<Registry>,
+    ) -> Self {
+        Self { metadata, followers: ReplicaSessions::new(Arc::clone(&partitions)), partitions, binaries, bindings }
     }
 }
 
@@ -41,11 +47,15 @@ impl Handler for InterBroker {
     }
 
     async fn store_plugin(&self, _: &Caller, digest: [u8; 32], wasm: Vec<u8>) -> Result<(), PluginFailed> {
-        self.plugins.write_here(digest, &wasm.into()).await.map_err(plugin_failed)
+        self.binaries.write_here(digest, &wasm.into()).await.map_err(plugin_failed)
     }
 
     async fn read_plugin(&self, _: &Caller, digest: [u8; 32]) -> Result<Vec<u8>, PluginFailed> {
-        self.plugins.read_here(digest).await.map(Into::into).map_err(plugin_failed)
+        self.binaries.read_here(digest).await.map(Into::into).map_err(plugin_failed)
+    }
+
+    fn in_force(&self) -> u64 {
+        self.bindings.in_force()
     }
 }
 

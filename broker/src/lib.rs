@@ -15,6 +15,7 @@ pub mod config;
 pub mod coordination;
 pub mod dev;
 pub mod first_party;
+mod in_force;
 mod inter_broker;
 mod metrics;
 pub mod net;

@@ -1,8 +1,10 @@
 //! `/v1/topics/{topic}/gate` and `/v1/gates`, and what gates and views share: a binding asked for, tried, described.
 //!
 //! A binding is tried before it is written: its plugin is loaded and initialised with its configuration, so that a mistake is
-//! the operator's to see now and not the producers' later. The answer comes when the change is in force.
+//! the operator's to see now and not the producers' later. The answer comes when the change is in force, on every broker that
+//! serves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,6 +17,7 @@ use sluice_plugin_host::Kind;
 use super::refusal::Refusal;
 use super::shapes::{BindingInfo, BindingSpec, ErrorPolicy, GateInfo, LimitsSpec, PluginUseSpec};
 use crate::broker::Shared;
+use crate::in_force;
 
 pub(super) async fn set(
     State(shared): State<Arc<Shared>>,
@@ -25,8 +28,10 @@ pub(super) async fn set(
     attempt(&shared, Kind::Gate, &topic, &binding).await?;
     let set = shared.metadata.submit(SetGate { topic: topic.clone(), binding }).await;
     set.map_err(|error| Refusal::of_change(error, gate_status))?;
-    shared.plugins.settled().await;
-    show(State(shared), Path(topic)).await
+    let not_yet_on = in_force::everywhere(&shared).await;
+    let mut set = show(State(shared), Path(topic)).await?;
+    set.binding.not_yet_on = not_yet_on;
+    Ok(set)
 }
 
 pub(super) async fn show(
@@ -48,7 +53,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Refusal> {
     let removed = shared.metadata.submit(RemoveGate { topic }).await;
     removed.map_err(|error| Refusal::of_change(error, gate_status))?;
-    shared.plugins.settled().await;
+    in_force::everywhere(&shared).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -165,5 +170,6 @@ pub(super) fn describe_binding(
         },
         revision: binding.revision,
         not_ready: shared.plugins.why_not_ready(kind, id),
+        not_yet_on: BTreeSet::new(),
     }
 }

@@ -28,6 +28,8 @@
 
 mod cluster;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{
@@ -166,6 +168,9 @@ pub struct BindingInfo {
     /// Why it does not run on the broker asked, if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_ready: Option<String>,
+    /// In the answer to a change: brokers that serve and have not said in time that it is in force there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub not_yet_on: BTreeSet<i32>,
 }
 
 /// A topic's gate.

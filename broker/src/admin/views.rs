@@ -13,6 +13,7 @@ use super::bindings::{asked, attempt, binding_status, describe_binding};
 use super::refusal::Refusal;
 use super::shapes::{ViewInfo, ViewSpec};
 use crate::broker::Shared;
+use crate::in_force;
 
 pub(super) async fn put(
     State(shared): State<Arc<Shared>>,
@@ -37,8 +38,10 @@ pub(super) async fn put(
         }
     };
     changed.map_err(|error| Refusal::of_change(error, view_status))?;
-    shared.plugins.settled().await;
-    show(State(shared), Path(name)).await
+    let not_yet_on = in_force::everywhere(&shared).await;
+    let mut set = show(State(shared), Path(name)).await?;
+    set.binding.not_yet_on = not_yet_on;
+    Ok(set)
 }
 
 pub(super) async fn show(
@@ -57,7 +60,7 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<Vec<ViewInfo
 pub(super) async fn remove(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
     let removed = shared.metadata.submit(RemoveView { name }).await;
     removed.map_err(|error| Refusal::of_change(error, view_status))?;
-    shared.plugins.settled().await;
+    in_force::everywhere(&shared).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -139,8 +139,10 @@ pub(super) fn summary(binding: &BindingInfo) -> String {
         None => entry.plugin.clone(),
     };
     let chain = binding.chain.iter().map(plugin).collect::<Vec<_>>().join(" | ");
+    let not_yet: Vec<String> = binding.not_yet_on.iter().map(i32::to_string).collect();
     match &binding.not_ready {
-        None => chain,
+        None if not_yet.is_empty() => chain,
+        None => format!("{chain} (not yet in force on brokers {})", not_yet.join(", ")),
         Some(why) => format!("{chain} (not running: {why})"),
     }
 }

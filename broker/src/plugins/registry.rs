@@ -165,6 +165,11 @@ impl Registry {
         }
     }
 
+    /// The number of the first entry of the metadata log of which this is not so.
+    pub(crate) fn in_force(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
     /// Waits until what the metadata says now is in force here.
     pub(crate) async fn settled(&self) {
         let wanted = self.metadata.image().next_seq();

@@ -134,6 +134,8 @@ pub(crate) enum Call {
         /// Its SHA-256.
         digest: [u8; 32],
     },
+    /// How much of the metadata is in force there.
+    InForce,
 }
 
 /// The answer to a [`Call`].
@@ -153,6 +155,8 @@ pub(crate) enum Reply {
     PluginStored(Result<(), PluginFailed>),
     /// To [`Call::ReadPlugin`].
     PluginRead(Result<PluginBinary, PluginFailed>),
+    /// To [`Call::InForce`]: the number of the first entry whose gates and views are not.
+    InForce(u64),
 }
 
 /// A plugin's binary.

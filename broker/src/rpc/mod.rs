@@ -59,6 +59,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
 
     /// A plugin's binary, if this broker has it.
     async fn read_plugin(&self, from: &Caller, digest: [u8; 32]) -> Result<Vec<u8>, PluginFailed>;
+
+    /// The number of the first entry of the metadata log whose gates and views are not in force here.
+    fn in_force(&self) -> u64;
 }
 
 /// The broker that calls, as it was found at its first words.

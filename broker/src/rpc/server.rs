@@ -248,6 +248,7 @@ async fn handle(handler: &dyn Handler, peers: &Peers, caller: &Caller, call: Cal
         Call::ReplicaStates { partitions } => Reply::ReplicaStates(handler.replica_states(caller, partitions).await),
         Call::Probe { broker } => Reply::Probed(peers.probe(broker).await),
         Call::StorePlugin { digest, wasm } => Reply::PluginStored(handler.store_plugin(caller, digest, wasm).await),
+        Call::InForce => Reply::InForce(handler.in_force()),
         Call::ReadPlugin { digest } => Reply::PluginRead(handler.read_plugin(caller, digest).await.map(PluginBinary)),
     };
     (reply, Vec::new())

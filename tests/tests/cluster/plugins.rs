@@ -1,7 +1,11 @@
 //! Gates and views where there are several brokers: they are ready on whoever leads next, and show the same everywhere.
 
+use std::time::Duration;
+
+use sluice_protocol::ErrorCode;
 use sluice_tests::clients::ReadRecord;
-use sluice_tests::{Cluster, Plugin, plugin_file};
+use sluice_tests::clients::calls::batch;
+use sluice_tests::{Cluster, Line, PATIENCE, Plugin, plugin_file, poll_until};
 
 use crate::{HEALED, three_with};
 
@@ -33,6 +37,34 @@ fn a_gate_and_a_view_are_there_after_a_failover() {
     cluster.restart(leader);
     cluster.await_whole("gated", HEALED);
     assert_eq!(read(&cluster), (gated, large));
+}
+
+/// The leader hears of the gate after everybody else: until then it would take what the gate refuses.
+#[test]
+fn a_gate_that_is_set_is_in_force_on_every_broker() {
+    let cluster = Cluster::builder().proxied().start();
+    let controller = cluster.controller().expect("there is one");
+    let others: Vec<i32> = cluster.ids().into_iter().filter(|&id| id != controller).collect();
+    let (leader, asked) = (others[0], others[1]);
+    cluster.create_topic_on("gated", 1, &[leader, asked, controller]);
+    cluster.await_whole("gated", HEALED);
+    cluster.await_leader("gated", 0, |id| id == leader);
+    let cli = |arguments: &[&str]| cluster.contact_of(asked).cli(arguments).ok();
+    cli(&["plugin", "push", &plugin_file("select").to_string_lossy(), "--name", "select"]);
+    let mut producer = cluster.connection(leader);
+    let mut produce = || producer.produce("gated", batch([r#"{"size":1}"#]).build()).error_code;
+    let taken = poll_until(PATIENCE, || match produce() {
+        ErrorCode::None => Ok(()),
+        other => Err(other),
+    });
+    assert_eq!(taken, Ok(()), "there is no gate");
+
+    cluster.set_zookeeper_link(leader, Line::Delayed(Duration::from_millis(200)));
+    let gate = Plugin::select("$.size >= 5", "reject");
+    cli(&["gate", "set", "gated", "--plugin", gate.name(), "--config", gate.config()]);
+    assert_eq!(produce(), ErrorCode::InvalidRecord, "it is set");
+    cli(&["gate", "remove", "gated"]);
+    assert_eq!(produce(), ErrorCode::None, "it is removed");
 }
 
 fn send(cluster: &Cluster, values: impl Iterator<Item = String>) {

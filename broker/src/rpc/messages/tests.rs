@@ -76,6 +76,7 @@ fn calls() {
     check(&Call::Probe { broker: 2 }, "0304");
     check(&Call::StorePlugin { digest: [0xaa; 32], wasm: vec![1, 2] }, "04aa*16aa*16020102");
     check(&Call::ReadPlugin { digest: [0xaa; 32] }, "05aa*16aa*16");
+    check(&Call::InForce, "06");
 }
 
 #[test]

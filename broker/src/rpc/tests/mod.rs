@@ -275,6 +275,10 @@ impl Handler for Toy {
     async fn read_plugin(&self, _from: &Caller, digest: [u8; 32]) -> Result<Vec<u8>, PluginFailed> {
         if digest[0] == 0 { Err(PluginFailed::Missing) } else { Ok(digest.to_vec()) }
     }
+
+    fn in_force(&self) -> u64 {
+        7
+    }
 }
 
 fn fetch_of(sizes: &[u32]) -> ReplicaFetch {
