@@ -280,8 +280,7 @@ impl World {
         true
     }
 
-    /// Somebody sees to a disk that failed; the broker finds out when it starts.
-    /// Gives whether there was anything to see to.
+    /// Somebody sees to a disk that failed; the broker finds out when it starts. Gives whether there was anything to see to.
     pub(super) fn repair_disk(&self, id: i32, repair: Repair) -> bool {
         let machines = self.machines.borrow();
         let Some(machine) = machines.get(&id) else { return false };
