@@ -198,7 +198,13 @@ impl Oracle {
                 }
             }
         }
-        self.check_in_sync(world, &before, &state.image);
+        // Record by record: several decisions may be in one entry, and who joins by the first may be about to end by the next.
+        let mut image = before.clone();
+        for record in &entry.records {
+            let known = image.clone();
+            image.replay(record).expect("it was replayed above");
+            self.check_in_sync(world, &known, &image);
+        }
         for topic in before.topics().filter(|topic| state.image.topic_by_id(topic.id).is_none()) {
             let is_away = |id: &i32| world.process(*id).is_none();
             if topic.partitions.iter().flat_map(|partition| &partition.replicas).any(is_away) {
