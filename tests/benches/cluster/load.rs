@@ -1,6 +1,7 @@
 //! What all of it costs at full load, and what a replica that catches up costs the others.
 
 use std::fs;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,8 @@ fn behind(software: Software, cluster: &mut Cluster, topic: &str, how: &str) {
     let client = cluster.rdkafka().set("acks", "1").set("linger.ms", "20").set("batch.size", "900000");
     send(&client.base_producer(Latencies::default()), topic, 1, megabytes * 1_000_000 / RECORD_BYTES);
 
+    // What was just written is not to be measured with what is written alone.
+    assert!(Command::new("sync").status().is_ok_and(|ended| ended.success()), "sync is there and works");
     let probe = cluster.rdkafka().set("acks", "all").set("linger.ms", "0").base_producer(Latencies::default());
     let alone_until = Instant::now() + ALONE;
     let alone = probed(&probe, || Instant::now() >= alone_until);
