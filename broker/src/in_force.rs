@@ -34,7 +34,11 @@ pub(crate) async fn everywhere(shared: &Shared) -> BTreeSet<i32> {
         let image = shared.metadata.image();
         let serves = |id| image.serving().any(|broker| broker.id == id);
         left = answers.into_iter().filter(|(id, is_so_far)| !is_so_far && serves(*id)).map(|(id, _)| id).collect();
-        if left.is_empty() || Instant::now() >= until {
+        if left.is_empty() {
+            return left;
+        }
+        if Instant::now() >= until {
+            tracing::warn!(brokers = ?left, "a change of gates or views is not yet in force everywhere");
             return left;
         }
         sleep(AGAIN).await;

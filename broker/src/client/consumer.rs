@@ -129,7 +129,7 @@ impl Consumer {
 
     /// Reads what there is into `records`, which are kept, then says what failed first.
     async fn poll_once(&mut self, client: &mut Client, records: &mut Vec<Consumed>) -> Result<(), ClientError> {
-        let placed = self.place(client).await;
+        let mut failed = self.place(client).await;
         let mut by_leader: BTreeMap<i32, Vec<FetchPartition>> = BTreeMap::new();
         for partition in &self.topic.partitions {
             let Some(position) = self.positions.get(&partition.partition) else { continue };
@@ -150,7 +150,6 @@ impl Consumer {
         };
         let requests: Vec<_> =
             by_leader.into_iter().map(|(leader, partitions)| (leader, request(partitions))).collect();
-        let mut failed = placed;
         for answer in client.ask_brokers(&requests).await {
             let taken = self.take_answer(answer, records);
             failed = failed.and(taken);

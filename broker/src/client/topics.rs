@@ -137,18 +137,19 @@ impl Client {
         start: Start,
     ) -> (BTreeMap<i32, i64>, Vec<ClientError>) {
         let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-        for partition in topic.partitions.iter().filter(|one| partitions.contains(&one.partition)) {
-            by_leader.entry(partition.leader).or_default().push(partition.partition);
+        for partition in partitions {
+            // One that the topic has no longer is led by nobody.
+            let leader = topic.partitions.iter().find(|one| one.partition == *partition).map_or(-1, |one| one.leader);
+            by_leader.entry(leader).or_default().push(*partition);
         }
         let (mut offsets, mut missing) = (BTreeMap::new(), Vec::new());
         for (leader, led) in by_leader {
-            let found = if leader < 0 {
+            if leader < 0 {
                 let what = format!("{}-{}", topic.name, led[0]);
-                refused(what, ErrorCode::LeaderNotAvailable, None).map(|()| BTreeMap::new())
-            } else {
-                self.offsets_at(topic, &led, start).await
-            };
-            match found {
+                missing.push(ClientError::Refused { what, code: ErrorCode::LeaderNotAvailable, message: None });
+                continue;
+            }
+            match self.offsets_at(topic, &led, start).await {
                 Ok(found) => offsets.extend(found),
                 Err(error) => missing.push(error),
             }

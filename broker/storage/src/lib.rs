@@ -13,8 +13,8 @@
 //!   reader ── reads all of it without a lock
 //!   disk ── the one file layer under everything; testing has the one that fails on demand
 //! ```
-//! Synchronous; no network, no async runtime. The time is an argument; a clock is read only for how long things take. Batches are stored as they came: only base offset and
-//! leader epoch are written anew, in a copy of the header.
+//! Synchronous; no network, no async runtime. The time is an argument; a clock is read only for how long things take. Batches are
+//! stored as they came: only base offset and leader epoch are written anew, in a copy of the header.
 #![forbid(unsafe_code)]
 
 mod checkpoint;
